@@ -1,0 +1,67 @@
+//! The admin port: metrics and health, never beside the public routes.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use actix_web::{HttpResponse, http::header, web};
+
+use crate::metrics::Metrics;
+
+/// Whether a load balancer should send new browsers here.
+///
+/// Ready is who has been subscribed, or polling, once since the start, and is not draining. A Redis
+/// outage is not in it: taking every instance away would make it worse (spec section 6).
+#[derive(Default)]
+pub struct Readiness {
+    started: AtomicBool,
+    draining: AtomicBool,
+}
+
+impl Readiness {
+    /// The feed has worked once.
+    pub fn set_started(&self) {
+        self.started.store(true, Ordering::SeqCst);
+    }
+
+    /// No more new browsers.
+    pub fn set_draining(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// What `/readyz` says, and why.
+    pub fn state(&self) -> Result<(), &'static str> {
+        if self.draining.load(Ordering::SeqCst) {
+            Err("draining")
+        } else if !self.started.load(Ordering::SeqCst) {
+            Err("not subscribed yet")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// The admin port's routes.
+pub fn routes(
+    metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
+) -> impl FnOnce(&mut web::ServiceConfig) {
+    move |config: &mut web::ServiceConfig| {
+        let text = async |metrics: web::Data<Metrics>| {
+            HttpResponse::Ok()
+                .insert_header((header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
+                .body(metrics.render())
+        };
+        let ready = async |readiness: web::Data<Readiness>| match readiness.state() {
+            Ok(()) => HttpResponse::Ok().body("ready\n"),
+            Err(why) => HttpResponse::ServiceUnavailable().body(format!("{why}\n")),
+        };
+        config
+            .app_data(web::Data::from(metrics))
+            .app_data(web::Data::from(readiness))
+            .route("/metrics", web::get().to(text))
+            .route("/readyz", web::get().to(ready))
+            .route("/livez", web::get().to(async || "alive\n"));
+    }
+}

@@ -1,0 +1,296 @@
+//! Flag over environment over default; files for secrets; and the errors that name what was wrong.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+};
+
+use clap::{Arg, ArgAction, Command};
+
+use super::{
+    MIN_SECRET, Secret,
+    table::{Kind, SETTINGS, setting},
+};
+
+/// Something in the configuration is wrong: which variable, what, and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    variable: String,
+    what: String,
+    example: Option<&'static str>,
+}
+
+impl ConfigError {
+    /// An error with the example of the table.
+    pub fn new(variable: &str, what: impl Into<String>) -> Self {
+        let example =
+            SETTINGS.iter().find(|setting| setting.env == variable).map(|setting| setting.example);
+        Self { variable: variable.into(), what: what.into(), example }
+    }
+
+    /// The variable that is to blame.
+    pub fn variable(&self) -> &str {
+        &self.variable
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.variable, self.what)?;
+        match self.example {
+            Some(example) => write!(f, "; for example {}={example}", self.variable),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// What the command line asked for.
+pub enum Parsed {
+    /// To run with these values.
+    Run(Values),
+    /// To show this text and exit with 0.
+    Show(String),
+}
+
+/// The raw values: flags and environment, not checked yet.
+#[derive(Default)]
+pub struct Values {
+    flags: BTreeMap<&'static str, String>,
+    env: BTreeMap<String, String>,
+}
+
+impl Values {
+    /// Reads the command line and the environment.
+    ///
+    /// # Errors
+    /// A flag that does not exist, or a `SCANLOGIN_` variable that does not exist.
+    pub fn read(
+        args: impl IntoIterator<Item = OsString>,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Parsed, ConfigError> {
+        let matches = match command().try_get_matches_from(args) {
+            Ok(matches) => matches,
+            Err(error) if !error.use_stderr() => return Ok(Parsed::Show(error.to_string())),
+            Err(error) => {
+                let text = error.to_string();
+                let line = text.lines().next().unwrap_or_default();
+                let what = line.trim_start_matches("error: ").to_owned();
+                return Err(ConfigError::new("command line", format!("{what}; see --help")));
+            }
+        };
+        let flags = SETTINGS
+            .iter()
+            .filter(|setting| setting.kind == Kind::Open)
+            .filter_map(|setting| {
+                let value = matches.get_one::<String>(setting.env)?;
+                Some((setting.env, value.clone()))
+            })
+            .collect();
+        let env: BTreeMap<_, _> =
+            env.into_iter().filter(|(name, _)| name.starts_with("SCANLOGIN_")).collect();
+        for (name, value) in &env {
+            let known = SETTINGS.iter().any(|setting| {
+                setting.env == name
+                    || (setting.kind == Kind::Secret
+                        && name.strip_suffix("_FILE").is_some_and(|name| name == setting.env))
+            });
+            if !known && !is_kubernetes_service_variable(name, value) {
+                return Err(unknown(name));
+            }
+        }
+        Ok(Parsed::Run(Self { flags, env }))
+    }
+
+    /// Whether the setting is given at all.
+    pub fn is_set(&self, name: &str) -> bool {
+        self.flags.contains_key(name) || self.env.contains_key(name)
+    }
+
+    /// The value of a setting, or of the file that `<NAME>_FILE` names.
+    pub(super) fn get(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
+        let value = self.flags.get(name).or_else(|| self.env.get(name));
+        let file_variable = format!("{name}_FILE");
+        let file = match setting(name).kind {
+            Kind::Secret => self.env.get(&file_variable),
+            Kind::Open => None,
+        };
+        let value = match (value, file) {
+            (Some(_), Some(_)) => {
+                let what = format!("is set, and {file_variable} too: use one of them");
+                return Err(ConfigError::new(name, what));
+            }
+            (None, Some(path)) => {
+                let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
+                    variable: file_variable,
+                    what: format!("'{path}' cannot be read: {error}"),
+                    example: None,
+                })?;
+                Some(text.strip_suffix('\n').map(|t| t.strip_suffix('\r').unwrap_or(t)).map_or_else(
+                    || text.clone(),
+                    str::to_owned,
+                ))
+            }
+            (value, None) => value.cloned(),
+        };
+        match value {
+            Some(value) if value.is_empty() => {
+                Err(ConfigError::new(name, "is empty: give it a value, or leave it out"))
+            }
+            value => Ok(value),
+        }
+    }
+
+    pub(super) fn secret_bytes(&self, name: &'static str) -> Result<Option<Secret>, ConfigError> {
+        match self.get(name)? {
+            Some(text) if text.len() < MIN_SECRET => Err(ConfigError::new(
+                name,
+                format!("has {} bytes; a secret needs at least {MIN_SECRET}", text.len()),
+            )),
+            text => Ok(text.map(Secret::new)),
+        }
+    }
+
+    pub(super) fn address(
+        &self,
+        name: &'static str,
+        default: &str,
+    ) -> Result<SocketAddr, ConfigError> {
+        let text = self.get(name)?.unwrap_or_else(|| default.into());
+        text.parse().map_err(|_| {
+            ConfigError::new(name, format!("'{text}' is not an IP address and a port"))
+        })
+    }
+
+    pub(super) fn number(
+        &self,
+        name: &'static str,
+        default: u64,
+        range: RangeInclusive<u64>,
+    ) -> Result<u64, ConfigError> {
+        let Some(text) = self.get(name)? else { return Ok(default) };
+        text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| {
+            let (from, to) = range.into_inner();
+            ConfigError::new(name, format!("'{text}' is not a whole number from {from} to {to}"))
+        })
+    }
+
+    /// One of several words; the first is the default.
+    pub(super) fn choice<T: Copy>(
+        &self,
+        name: &'static str,
+        choices: &[(&str, T)],
+    ) -> Result<T, ConfigError> {
+        let Some(text) = self.get(name)? else { return Ok(choices[0].1) };
+        choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
+            let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
+            ConfigError::new(name, format!("'{text}' is not one of {}", words.join(", ")))
+        })
+    }
+}
+
+/// The variable that was probably meant: the one with the longest common beginning.
+fn unknown(name: &str) -> ConfigError {
+    let common = |a: &str| a.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
+    let near = SETTINGS.iter().map(|setting| setting.env).max_by_key(|env| common(env));
+    let near = near.filter(|env| common(env) > "SCANLOGIN_".len() + 2);
+    let hint = near.map(|env| format!(" (did you mean {env}?)")).unwrap_or_default();
+    ConfigError::new(name, format!("there is no such setting{hint}; --help lists all"))
+}
+
+/// Kubernetes describes every Service of a namespace in the environment of its pods; a Service
+/// that is named `scanlogin` or `scanlogin-...` gives variables that look like ours.
+fn is_kubernetes_service_variable(name: &str, value: &str) -> bool {
+    const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
+    let is_address = |value: &str| {
+        PROTOCOLS.iter().any(|p| {
+            value
+                .strip_prefix(p)
+                .and_then(|rest| rest.strip_prefix("://"))
+                .is_some_and(|rest| rest.parse::<SocketAddr>().is_ok() || rest.contains(':'))
+        })
+    };
+    if name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+    {
+        return true;
+    }
+    if name.ends_with("_PORT") && is_address(value) {
+        return true;
+    }
+    // ..._PORT_80_TCP, and the same followed by _PROTO, _PORT or _ADDR.
+    let Some((_, rest)) = name.split_once("_PORT_") else { return false };
+    let parts: Vec<_> = rest.split('_').collect();
+    let port_and_protocol = parts.len() >= 2
+        && parts[0].parse::<u16>().is_ok()
+        && PROTOCOLS.contains(&parts[1].to_lowercase().as_str());
+    port_and_protocol
+        && match parts.get(2..).unwrap_or_default() {
+            [] => is_address(value),
+            ["PROTO"] => PROTOCOLS.contains(&value),
+            ["PORT"] => value.parse::<u16>().is_ok(),
+            ["ADDR"] => value.parse::<IpAddr>().is_ok(),
+            _ => false,
+        }
+}
+
+/// The command line, made from the table.
+fn command() -> Command {
+    let flags = SETTINGS.iter().filter(|setting| setting.kind == Kind::Open).map(|setting| {
+        Arg::new(setting.env)
+            .long(setting.flag())
+            .value_name("VALUE")
+            .action(ArgAction::Set)
+            .help(format!("{} [{}] [default: {}]", setting.help, setting.env, setting.default))
+    });
+    let secrets = SETTINGS
+        .iter()
+        .filter(|setting| setting.kind == Kind::Secret)
+        .map(|setting| format!("  {}\n          {}\n", setting.env, setting.help))
+        .collect::<String>();
+    Command::new("scanlogin")
+        .version(clap::crate_version!())
+        .about(clap::crate_description!())
+        .args(flags)
+        .after_help(format!(
+            "Secrets are never flags: they come from the environment, or from a file named by \
+             <NAME>_FILE:\n{secrets}\n\
+             Without any setting: an embedded store and the demo on http://127.0.0.1:8080\n\
+             Exit codes: 0 stopped as asked, 1 a part of the service died, 2 wrong configuration, \
+             or an address or Redis that cannot be used at the start"
+        ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_that_kubernetes_injects_are_ignored_and_no_others() {
+        for (name, value) in [
+            ("SCANLOGIN_SERVICE_HOST", "10.0.0.1"),
+            ("SCANLOGIN_SERVICE_PORT", "80"),
+            ("SCANLOGIN_ADMIN_SERVICE_PORT_METRICS", "8081"),
+            ("SCANLOGIN_PORT", "tcp://10.0.0.1:80"),
+            ("SCANLOGIN_PORT_80_TCP", "tcp://10.0.0.1:80"),
+            ("SCANLOGIN_PORT_80_TCP_PROTO", "tcp"),
+            ("SCANLOGIN_PORT_80_TCP_PORT", "80"),
+            ("SCANLOGIN_PORT_80_TCP_ADDR", "10.0.0.1"),
+        ] {
+            assert!(is_kubernetes_service_variable(name, value), "{name}={value}");
+        }
+        for (name, value) in [
+            ("SCANLOGIN_PORT", "8080"),
+            ("SCANLOGIN_PORT_80_TCP", "80"),
+            ("SCANLOGIN_PORT_80_TCP_ADDR", "x"),
+            ("SCANLOGIN_LISTENN", "tcp://10.0.0.1:80"),
+        ] {
+            assert!(!is_kubernetes_service_variable(name, value), "{name}={value}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Every setting, once: the parser, `--help` and the README's table are made from this list.
+
+/// How a setting may be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A flag and its environment twin.
+    Open,
+    /// Never a flag (a process list would show it): environment, or a file named by `<NAME>_FILE`.
+    Secret,
+}
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// The environment variable.
+    pub env: &'static str,
+    /// The default, as people read it.
+    pub default: &'static str,
+    /// A value that works.
+    pub example: &'static str,
+    /// What it does.
+    pub help: &'static str,
+    /// How it may be given.
+    pub kind: Kind,
+}
+
+impl Setting {
+    /// The flag's name without the dashes in front: `SCANLOGIN_WAIT_SECONDS` -> `wait-seconds`.
+    pub fn flag(&self) -> String {
+        self.env.trim_start_matches("SCANLOGIN_").to_lowercase().replace('_', "-")
+    }
+}
+
+const fn open(
+    env: &'static str,
+    default: &'static str,
+    example: &'static str,
+    help: &'static str,
+) -> Setting {
+    Setting { env, default, example, help, kind: Kind::Open }
+}
+
+const fn secret(env: &'static str, example: &'static str, help: &'static str) -> Setting {
+    Setting { env, default: "none", example, help, kind: Kind::Secret }
+}
+
+/// The settings, in the order in which people read them.
+pub static SETTINGS: &[Setting] = &[
+    open(
+        "SCANLOGIN_LISTEN",
+        "127.0.0.1:8080",
+        "0.0.0.0:8080",
+        "Where browsers and phones connect",
+    ),
+    open(
+        "SCANLOGIN_ADMIN_LISTEN",
+        "127.0.0.1:8081",
+        "0.0.0.0:8081",
+        "Where /metrics, /livez and /readyz are; never on the public port",
+    ),
+    secret(
+        "SCANLOGIN_REDIS_URL",
+        "redis://127.0.0.1:6379/0",
+        "The Redis that the instances share: redis://, rediss://, redis+sentinel://, redis+cluster:// \
+         (with s: rediss+...). Without it: an embedded store, for one process",
+    ),
+    open(
+        "SCANLOGIN_REDIS_PREFIX",
+        "scanlogin:",
+        "scanlogin:",
+        "The beginning of every key in Redis",
+    ),
+    open(
+        "SCANLOGIN_REDIS_CA_FILE",
+        "none",
+        "/etc/scanlogin/redis-ca.pem",
+        "The authority that signed Redis's certificate (PEM), instead of the system's",
+    ),
+    open(
+        "SCANLOGIN_REDIS_CERT_FILE",
+        "none",
+        "/etc/scanlogin/redis-client.pem",
+        "Our own certificate towards Redis (PEM)",
+    ),
+    open(
+        "SCANLOGIN_REDIS_KEY_FILE",
+        "none",
+        "/etc/scanlogin/redis-client.key",
+        "The key of our own certificate towards Redis (PEM)",
+    ),
+    open(
+        "SCANLOGIN_PUBLIC_URL",
+        "from the request",
+        "https://login.example.com",
+        "Where the outside finds this service; the QR code holds <public url>/s#<key>",
+    ),
+    secret(
+        "SCANLOGIN_APP_JWT_SECRET",
+        "a-shared-secret-of-32-bytes-or-more",
+        "The secret with which the phone app's own JWT is signed (HS256)",
+    ),
+    open(
+        "SCANLOGIN_APP_JWT_ISSUER",
+        "none",
+        "https://accounts.example.com",
+        "The `iss` that the app's JWT must have",
+    ),
+    open(
+        "SCANLOGIN_APP_JWT_AUDIENCE",
+        "none",
+        "scanlogin",
+        "The `aud` that the app's JWT must have",
+    ),
+    secret(
+        "SCANLOGIN_TOKEN_SECRET",
+        "another-secret-of-32-bytes-or-more-",
+        "The secret with which web tokens are signed (HS256)",
+    ),
+    open("SCANLOGIN_TOKEN_ISSUER", "scanlogin", "https://login.example.com", "The web token's `iss`"),
+    open("SCANLOGIN_TOKEN_AUDIENCE", "none", "https://www.example.com", "The web token's `aud`"),
+    open(
+        "SCANLOGIN_WAIT_SECONDS",
+        "120",
+        "120",
+        "How long a browser waits for a scan: 1 to 900",
+    ),
+    open(
+        "SCANLOGIN_ROTATE_SECONDS",
+        "30",
+        "30",
+        "How often a waiting browser gets a new code (JSON protocol): 0 for never, or 5 up to the \
+         wait, at most 32 codes a login",
+    ),
+    open(
+        "SCANLOGIN_RESUME_SECONDS",
+        "60",
+        "60",
+        "How long an approved login can be collected: 1 to 300",
+    ),
+    open(
+        "SCANLOGIN_TOKEN_TTL_SECONDS",
+        "2592000",
+        "2592000",
+        "How long a web login lasts: 60 to 31536000",
+    ),
+    open(
+        "SCANLOGIN_CONFIRM",
+        "off",
+        "required",
+        "Whether the person must confirm after the scan: off, required (what production should run)",
+    ),
+    open(
+        "SCANLOGIN_ALLOWED_ORIGINS",
+        "the host of the public URL, else of the request",
+        "https://www.example.com,https://shop.example.com",
+        "The origins whose pages may log in here, exact and comma-separated; * for any",
+    ),
+    open(
+        "SCANLOGIN_TRUSTED_PROXIES",
+        "none",
+        "10.0.0.0/8,fd00::/8",
+        "The networks of our own proxies (CIDR): only they are believed about a client's address",
+    ),
+    open(
+        "SCANLOGIN_PROXY_HEADER",
+        "x-forwarded-for",
+        "forwarded",
+        "The header in which trusted proxies tell the client's address: x-forwarded-for, forwarded",
+    ),
+    open(
+        "SCANLOGIN_MAX_WAITING",
+        "200000",
+        "200000",
+        "Most waiting sockets of this instance; past it 503 before the upgrade",
+    ),
+    open(
+        "SCANLOGIN_CONNECTS_PER_MINUTE",
+        "600",
+        "600",
+        "New logins per client address (IPv6: per /64) and instance; resumes have ten times that; \
+         0 = unlimited",
+    ),
+    open(
+        "SCANLOGIN_SCANS_PER_MINUTE",
+        "30",
+        "30",
+        "Scans, confirmations and denials per user and instance; 0 = unlimited",
+    ),
+    open(
+        "SCANLOGIN_DRAIN_SECONDS",
+        "20",
+        "20",
+        "The time over which waiting browsers are sent elsewhere after SIGTERM: 0 to 3600",
+    ),
+    open("SCANLOGIN_WORKERS", "number of cores", "4", "Threads that serve sockets: at least 1"),
+    open(
+        "SCANLOGIN_LOG",
+        "info",
+        "info,scanlogin=debug",
+        "What is logged: a level, or a filter as of tracing-subscriber",
+    ),
+    open("SCANLOGIN_LOG_FORMAT", "text", "json", "How it is logged: text, json"),
+    open(
+        "SCANLOGIN_DEMO",
+        "true with the embedded store, no secret and a loopback listener, else false",
+        "true",
+        "Demo page, phone simulator and demo users: true, false; unsafe = true even beside an app \
+         secret or Redis",
+    ),
+];
+
+/// The setting of this name.
+///
+/// # Panics
+/// If there is none: names are written in this crate only.
+pub fn setting(env: &str) -> &'static Setting {
+    SETTINGS.iter().find(|setting| setting.env == env).expect("a setting of the table")
+}

@@ -1,0 +1,164 @@
+//! What goes wrong at each boundary, and the one place where it becomes an answer.
+//!
+//! [`ApiError`] is the HTTP boundary: every refusal of section 3 of the contract is a variant, and
+//! [`ApiError::wire`] is the one exhaustive match to status, code and text. Causes are logged where
+//! they happen; a client never sees them.
+
+use std::time::Duration;
+
+use actix_web::{
+    HttpResponse, HttpResponseBuilder,
+    http::{
+        StatusCode,
+        header::{self, HeaderValue},
+    },
+};
+use serde::Serialize;
+
+/// A refusal of the HTTP API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApiError {
+    /// The key or claim never existed, expired or ended: one answer for all.
+    UnknownKey,
+    /// Missing, malformed, wrongly signed or expired token.
+    Unauthenticated,
+    /// Another user was first, or the login has gone past what is asked.
+    Conflict,
+    /// Over a limit; try again after this long.
+    Limited(Duration),
+    /// The request is malformed: what is wrong with it.
+    Malformed(&'static str),
+    /// The body is over 8 KiB.
+    TooLarge,
+    /// The body is neither JSON nor a form.
+    UnsupportedType,
+    /// A WebSocket endpoint was called without an upgrade.
+    UpgradeRequired,
+    /// No such path.
+    NoSuchPath,
+    /// The path exists, but not for this method.
+    NoSuchMethod,
+    /// The store is away.
+    StoreAway,
+    /// This instance is full.
+    Full,
+    /// This instance is about to stop.
+    Draining,
+    /// The claim belongs to another user.
+    NotYours,
+    /// The page's origin is not listed.
+    Origin,
+    /// The `Host` is not one of this listener's names.
+    Host,
+}
+
+/// An answer's fixed part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wire {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// `code` of the body.
+    pub code: i32,
+    /// `msg` of the body.
+    pub msg: &'static str,
+}
+
+impl ApiError {
+    /// What goes over the wire.
+    pub fn wire(&self) -> Wire {
+        let (status, code, msg) = match self {
+            Self::UnknownKey => (StatusCode::NOT_FOUND, -1, "Key does not exist"),
+            Self::Unauthenticated => (
+                StatusCode::UNAUTHORIZED,
+                -2,
+                "Not authenticated: a valid token is needed in the Authorization header",
+            ),
+            Self::Conflict => {
+                (StatusCode::CONFLICT, -3, "Another user was first, or it is too late for this")
+            }
+            Self::Limited(_) => (StatusCode::TOO_MANY_REQUESTS, -4, "Too many requests"),
+            Self::Malformed(what) => (StatusCode::BAD_REQUEST, -5, *what),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, -5, "The body is over 8 KiB"),
+            Self::UnsupportedType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                -5,
+                "Content-Type must be application/json or application/x-www-form-urlencoded",
+            ),
+            Self::UpgradeRequired => {
+                (StatusCode::UPGRADE_REQUIRED, -5, "This is a WebSocket endpoint")
+            }
+            Self::NoSuchPath => (StatusCode::NOT_FOUND, -5, "No such path"),
+            Self::NoSuchMethod => {
+                (StatusCode::METHOD_NOT_ALLOWED, -5, "This path does not take this method")
+            }
+            Self::StoreAway => {
+                (StatusCode::SERVICE_UNAVAILABLE, -6, "The store is away: try again")
+            }
+            Self::Full => (StatusCode::SERVICE_UNAVAILABLE, -6, "This instance is full: try again"),
+            Self::Draining => {
+                (StatusCode::SERVICE_UNAVAILABLE, -6, "This instance is about to stop: try again")
+            }
+            Self::NotYours => (StatusCode::FORBIDDEN, -7, "The claim belongs to another user"),
+            Self::Origin => (StatusCode::FORBIDDEN, -7, "This origin is not allowed"),
+            Self::Host => (StatusCode::FORBIDDEN, -7, "This host name is not served here"),
+        };
+        Wire { status, code, msg }
+    }
+
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Limited(wait) => Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
+            // Long enough for a restarted Redis, short enough for a person who waits.
+            Self::StoreAway | Self::Full => Some(2),
+            // Another instance is there at once.
+            Self::Draining => Some(1),
+            _ => None,
+        }
+    }
+
+    /// The whole answer.
+    pub fn response(&self) -> HttpResponse {
+        let Wire { status, code, msg } = self.wire();
+        let mut builder = HttpResponse::build(status);
+        if let Some(seconds) = self.retry_after() {
+            builder.insert_header((header::RETRY_AFTER, seconds.max(1)));
+        }
+        if *self == Self::Unauthenticated {
+            builder.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        if *self == Self::UpgradeRequired {
+            builder.insert_header((header::UPGRADE, "websocket"));
+        }
+        answer(builder, &Body { code, msg })
+    }
+}
+
+#[derive(Serialize)]
+struct Body {
+    code: i32,
+    msg: &'static str,
+}
+
+/// An answer of the API: JSON that no cache may keep.
+pub fn answer(mut builder: HttpResponseBuilder, body: &impl Serialize) -> HttpResponse {
+    builder
+        .insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
+        .json(body)
+}
+
+impl std::fmt::Display for ApiError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.wire().msg)
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+impl actix_web::ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.wire().status
+    }
+    fn error_response(&self) -> HttpResponse {
+        self.response()
+    }
+}

@@ -1,0 +1,480 @@
+//! Keyspace notifications, supervised: connect, subscribe, probe, and start again when in doubt.
+//!
+//! Exactly the channels of the logins that wait here are subscribed to: with a pattern, every
+//! instance would hear every login, and Redis would spend its time on telling.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use redis::{
+    Msg, RedisError,
+    aio::{MultiplexedConnection, PubSubSink, PubSubStream},
+};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    clock::{Clock, Timestamp},
+    config::Node,
+    keys::{Entropy, LoginId},
+    metrics::{Metrics, ResyncReason},
+    registry::{Changed, Polling, RegistryAddr, Resync, Snapshot, Wakeable},
+    store::redis::{CONNECT_TIMEOUT, Connector, RESPONSE_TIMEOUT},
+};
+
+/// Channels named by one command.
+const CHUNK: usize = 512;
+/// Notifications that are handed over together.
+const BATCH: usize = 1024;
+/// How often the canary is written. A subscription that went deaf is found within this time and
+/// [`PROBE_TIMEOUT`]; a half-open connection too.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// How long its notification may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pauses between attempts to connect: doubled each time, with jitter.
+const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
+const BACK_OFF_MOST: Duration = Duration::from_secs(5);
+
+/// What can be turned off in-process, by a test that shows what happens without it.
+#[derive(Clone, Copy, Debug)]
+pub struct Mechanisms {
+    /// Writing a canary and listening for it.
+    pub probe: bool,
+    /// Reading all records after a reconnection.
+    pub resync: bool,
+}
+
+impl Default for Mechanisms {
+    fn default() -> Self {
+        Self { probe: true, resync: true }
+    }
+}
+
+enum Command {
+    Subscribe(LoginId, oneshot::Sender<()>),
+    Unsubscribe(LoginId, oneshot::Sender<()>),
+}
+
+/// What waits to be sent to Redis. Bounded by the registry: each entry and each of its ends is in
+/// it once, and entries are bounded by `SCANLOGIN_MAX_WAITING`.
+#[derive(Default)]
+struct Queue {
+    commands: RefCell<Vec<Command>>,
+    added: Notify,
+}
+
+/// What the registry's side holds.
+#[derive(Clone, Default)]
+pub struct Handle {
+    queue: Rc<Queue>,
+}
+
+impl Handle {
+    fn add(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) -> oneshot::Receiver<()> {
+        let (done, confirmed) = oneshot::channel();
+        self.queue.commands.borrow_mut().push(command(done));
+        self.queue.added.notify_one();
+        confirmed
+    }
+
+    pub(super) fn subscribe(&self, id: LoginId) -> oneshot::Receiver<()> {
+        self.add(|done| Command::Subscribe(id, done))
+    }
+
+    pub(super) fn unsubscribe(&self, id: LoginId) -> oneshot::Receiver<()> {
+        self.add(|done| Command::Unsubscribe(id, done))
+    }
+}
+
+/// What a feed belongs to.
+pub struct Instance<A: Wakeable> {
+    /// Whom to tell.
+    pub registry: RegistryAddr<A>,
+    /// How to reach Redis.
+    pub connector: Arc<Connector>,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// The time.
+    pub clock: Clock,
+    /// What is turned on.
+    pub mechanisms: Mechanisms,
+    /// Told once, when the feed has listened or polled for the first time.
+    pub ready: Rc<Notify>,
+}
+
+/// Why a connection was given up.
+#[derive(Debug, thiserror::Error)]
+enum Lost {
+    #[error("{0}")]
+    Redis(#[from] RedisError),
+    #[error("the connection was closed")]
+    Closed,
+    #[error("no answer within {RESPONSE_TIMEOUT:?}")]
+    Timeout,
+    #[error("the canary's notification did not come within {PROBE_TIMEOUT:?}")]
+    Deaf,
+    #[error("the registry is gone")]
+    NoRegistry,
+}
+
+/// Keeps the feed up for ever.
+pub async fn run<A: Wakeable>(instance: Instance<A>, handle: Handle) {
+    let mut node = Supervisor {
+        canary: instance.connector.names().canary(&canary_name()),
+        instance,
+        queue: handle.queue,
+        reason: Cell::new(ResyncReason::Connected),
+        warned: Cell::new(false),
+        polling: Cell::new(false),
+    };
+    let mut back_off = BACK_OFF_FIRST;
+    loop {
+        let started = Instant::now();
+        let lost = match node.meanwhile(node.connect()).await {
+            Ok((name, connection)) => {
+                let lost = node.listen(&name, connection).await;
+                node.instance.metrics.feed_connected.with_label_values(&[&name]).set(0.0);
+                lost
+            }
+            Err(lost) => lost,
+        };
+        if matches!(lost, Lost::NoRegistry) {
+            return;
+        }
+        node.set_polling(true).await;
+        node.reason.set(match lost {
+            Lost::Deaf => ResyncReason::Probe,
+            _ if node.reason.get() == ResyncReason::Connected => ResyncReason::Connected,
+            _ => ResyncReason::Reconnected,
+        });
+        if started.elapsed() > BACK_OFF_MOST {
+            back_off = BACK_OFF_FIRST;
+        }
+        tracing::warn!(error = %lost, retry_in_ms = back_off.as_millis() as u64, "feed lost");
+        node.meanwhile(sleep(jittered(back_off))).await;
+        back_off = (back_off * 2).min(BACK_OFF_MOST);
+    }
+}
+
+/// Each instance has a canary of its own.
+fn canary_name() -> String {
+    Entropy::Os.bytes::<8>().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Between half and the whole, so that instances that lost the same Redis come back one by one.
+fn jittered(most: Duration) -> Duration {
+    let [byte] = Entropy::Os.bytes::<1>();
+    most / 2 + most / 2 * u32::from(byte) / 255
+}
+
+struct Connected {
+    commands: MultiplexedConnection,
+    sink: PubSubSink,
+    messages: PubSubStream,
+}
+
+struct Supervisor<A: Wakeable> {
+    instance: Instance<A>,
+    queue: Rc<Queue>,
+    canary: String,
+    reason: Cell<ResyncReason>,
+    warned: Cell<bool>,
+    polling: Cell<bool>,
+}
+
+impl<A: Wakeable> Supervisor<A> {
+    async fn connect(&self) -> Result<(String, Connected), Lost> {
+        let connector = &self.instance.connector;
+        let node: Node = connector.primary().await?.ok_or(Lost::Closed)?;
+        let mut commands = connector.connect_to(&node).await?;
+        let sent = self.instance.clock.now();
+        let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut commands).await?;
+        let theirs = Timestamp::from_micros(seconds * 1_000_000 + micros);
+        connector.compare_clocks(theirs, sent, self.instance.clock.now());
+        self.enable_notifications(&mut commands).await;
+        let pubsub = timeout(CONNECT_TIMEOUT, connector.client(&node)?.get_async_pubsub())
+            .await
+            .map_err(|_| Lost::Timeout)??;
+        let (sink, messages) = pubsub.split();
+        Ok((node.to_string(), Connected { commands, sink, messages }))
+    }
+
+    /// Turns on the one class of events that carries a transition, and leaves on what others use.
+    async fn enable_notifications(&self, connection: &mut MultiplexedConnection) {
+        const SETTING: &str = "notify-keyspace-events";
+        let mut get = redis::cmd("CONFIG");
+        get.arg("GET").arg(SETTING);
+        let flags: Result<HashMap<String, String>, _> = get.query_async(connection).await;
+        let Ok(flags) = flags else { return };
+        let flags = flags.get(SETTING).map(String::as_str).unwrap_or_default();
+        if flags.contains('K') && flags.contains(['$', 'A']) {
+            return;
+        }
+        let wanted = format!("{flags}K$");
+        let mut set = redis::cmd("CONFIG");
+        set.arg("SET").arg(SETTING).arg(&wanted);
+        match set.query_async::<()>(connection).await {
+            Ok(()) => tracing::info!(setting = SETTING, value = wanted, "changed Redis's setting"),
+            // The probe will tell what it means.
+            Err(error) => tracing::debug!(%error, "CONFIG SET is not allowed"),
+        }
+    }
+
+    /// Subscribes to everything, then listens until something is wrong.
+    async fn listen(&mut self, name: &str, mut connection: Connected) -> Lost {
+        match self.listen_until_error(name, &mut connection).await {
+            Ok(never) => match never {},
+            Err(lost) => lost,
+        }
+    }
+
+    async fn listen_until_error(
+        &mut self,
+        name: &str,
+        connection: &mut Connected,
+    ) -> Result<std::convert::Infallible, Lost> {
+        let canary_channel = self.instance.connector.names().channel_of_key(&self.canary);
+        self.subscribe(connection, vec![canary_channel.clone()]).await?;
+        // What is queued by now is in the snapshot, or its end is: the order does not matter, since
+        // what is subscribed to in vain is harmless and what is missing cannot be.
+        let ids = self.instance.registry.ask(Snapshot).await.map_err(|_| Lost::NoRegistry)?;
+        for chunk in ids.chunks(CHUNK) {
+            let channels = chunk.iter().map(|id| self.instance.connector.names().channel(*id));
+            self.subscribe(connection, channels.collect()).await?;
+        }
+        self.instance.metrics.feed_connected.with_label_values(&[name]).set(1.0);
+
+        let mut in_flight = FuturesUnordered::new();
+        let mut probe = self.instance.mechanisms.probe.then(|| {
+            let now = Instant::now();
+            Probe { next: now, sent: None }
+        });
+        // Without a probe there is nothing to wait for: it listens, as far as it knows.
+        let mut heard = false;
+        if probe.is_none() {
+            heard = true;
+            self.now_listening().await?;
+        }
+        let queue = self.queue.clone();
+        loop {
+            let next_probe = probe.as_ref().map(Probe::due);
+            tokio::select! {
+                message = connection.messages.next() => {
+                    let message = message.ok_or(Lost::Closed)?;
+                    let more = std::iter::from_fn(|| {
+                        connection.messages.next().now_or_never().flatten()
+                    });
+                    let mut ids = Vec::new();
+                    let mut canary = false;
+                    for message in std::iter::once(message).chain(more).take(BATCH) {
+                        match self.meaning(&message, &canary_channel) {
+                            Meaning::Changed(id) => ids.push(id),
+                            Meaning::Canary => canary = true,
+                            Meaning::Nothing => {}
+                        }
+                    }
+                    if !ids.is_empty() {
+                        let told = self.instance.registry.ask(Changed(ids)).await;
+                        told.map_err(|_| Lost::NoRegistry)?;
+                    }
+                    if canary && let Some(probe) = &mut probe {
+                        if let Some(sent) = probe.heard() {
+                            self.instance.metrics.feed_probe.observe(sent.as_secs_f64());
+                        }
+                        if !heard {
+                            heard = true;
+                            self.now_listening().await?;
+                        }
+                    }
+                }
+                () = queue.added.notified() => {
+                    let commands = std::mem::take(&mut *queue.commands.borrow_mut());
+                    for batch in self.batches(commands) {
+                        in_flight.push(batch.send(connection.sink.clone()));
+                    }
+                }
+                Some(result) = in_flight.next() => result?,
+                () = until(next_probe), if next_probe.is_some() => {
+                    let Some(probe) = &mut probe else { continue };
+                    if probe.sent.is_some() {
+                        if heard {
+                            return Err(Lost::Deaf);
+                        }
+                        // Never heard since the connection was made: notifications are off, and
+                        // a new connection would hear no more than this one.
+                        self.not_to_be_had().await;
+                        probe.give_up();
+                        continue;
+                    }
+                    probe.sent = Some(Instant::now());
+                    let mut set = redis::cmd("SET");
+                    set.arg(&self.canary).arg(1).arg("PX").arg(10_000);
+                    set.query_async::<()>(&mut connection.commands).await?;
+                }
+            }
+        }
+    }
+
+    async fn subscribe(
+        &self,
+        connection: &mut Connected,
+        channels: Vec<String>,
+    ) -> Result<(), Lost> {
+        timeout(RESPONSE_TIMEOUT, connection.sink.subscribe(channels))
+            .await
+            .map_err(|_| Lost::Timeout)??;
+        Ok(())
+    }
+
+    fn meaning(&self, message: &Msg, canary_channel: &str) -> Meaning {
+        // Other classes may be on for other users of this Redis: only `set` carries a transition.
+        if message.get_payload_bytes() != b"set" {
+            return Meaning::Nothing;
+        }
+        let channel = message.get_channel_name();
+        if channel == canary_channel {
+            return Meaning::Canary;
+        }
+        match self.instance.connector.names().login_of(channel) {
+            Some(id) => Meaning::Changed(id),
+            None => Meaning::Nothing,
+        }
+    }
+
+    /// Commands of the same kind that stand together go out as one.
+    fn batches(&self, commands: Vec<Command>) -> Vec<Batch> {
+        let mut batches: Vec<Batch> = Vec::new();
+        for command in commands {
+            let (on, id, done) = match command {
+                Command::Subscribe(id, done) => (true, id, done),
+                Command::Unsubscribe(id, done) => (false, id, done),
+            };
+            let channel = self.instance.connector.names().channel(id);
+            match batches.last_mut() {
+                Some(last) if last.on == on && last.channels.len() < CHUNK => {
+                    last.channels.push(channel);
+                    last.done.push(done);
+                }
+                _ => batches.push(Batch { on, channels: vec![channel], done: vec![done] }),
+            }
+        }
+        batches
+    }
+
+    async fn now_listening(&self) -> Result<(), Lost> {
+        self.set_polling(false).await;
+        let reason = self.reason.replace(ResyncReason::Reconnected);
+        if self.instance.mechanisms.resync || reason == ResyncReason::Connected {
+            let asked = self.instance.registry.ask(Resync(reason)).await;
+            asked.map_err(|_| Lost::NoRegistry)?;
+        }
+        self.instance.ready.notify_one();
+        tracing::info!(?reason, "listening to keyspace notifications");
+        Ok(())
+    }
+
+    async fn not_to_be_had(&self) {
+        if !self.warned.replace(true) {
+            tracing::warn!(
+                "Redis sends no keyspace notifications and does not let us turn them on: set \
+                 notify-keyspace-events to K$ there. Until then all waiting logins are read once \
+                 a second"
+            );
+        }
+        self.set_polling(true).await;
+        self.instance.ready.notify_one();
+    }
+
+    async fn set_polling(&self, polling: bool) {
+        // Tests that turn the probe off want to see the deafness that it would have found.
+        let polling = polling && self.instance.mechanisms.resync;
+        if self.polling.replace(polling) != polling {
+            let _ = self.instance.registry.ask(Polling(polling)).await;
+        }
+    }
+
+    /// While there is no connection: who wants to subscribe need not wait, since the snapshot at
+    /// the next connection has it, and polling finds its changes until then.
+    async fn meanwhile<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        loop {
+            for command in std::mem::take(&mut *self.queue.commands.borrow_mut()) {
+                let (Command::Subscribe(_, done) | Command::Unsubscribe(_, done)) = command;
+                let _ = done.send(());
+            }
+            tokio::select! {
+                result = &mut work => return result,
+                () = self.queue.added.notified() => {}
+            }
+        }
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    if let Some(at) = at {
+        tokio::time::sleep_until(at).await;
+    }
+}
+
+enum Meaning {
+    Changed(LoginId),
+    Canary,
+    Nothing,
+}
+
+struct Batch {
+    on: bool,
+    channels: Vec<String>,
+    done: Vec<oneshot::Sender<()>>,
+}
+
+impl Batch {
+    async fn send(self, mut sink: PubSubSink) -> Result<(), Lost> {
+        let call = async {
+            if self.on {
+                sink.subscribe(self.channels).await
+            } else {
+                sink.unsubscribe(self.channels).await
+            }
+        };
+        let result = timeout(RESPONSE_TIMEOUT, call).await;
+        // Whatever came of it: a failure here brings a new connection with a new snapshot.
+        for done in self.done {
+            let _ = done.send(());
+        }
+        result.map_err(|_| Lost::Timeout)??;
+        Ok(())
+    }
+}
+
+/// Writes a canary and waits for its notification, again and again.
+struct Probe {
+    next: Instant,
+    sent: Option<Instant>,
+}
+
+impl Probe {
+    /// When something is to be done: the next canary, or giving up on the last.
+    fn due(&self) -> Instant {
+        self.sent.map_or(self.next, |sent| sent + PROBE_TIMEOUT)
+    }
+
+    /// The canary was heard: how long it took, if one was out.
+    fn heard(&mut self) -> Option<Duration> {
+        self.next = Instant::now() + PROBE_EVERY;
+        self.sent.take().map(|sent| sent.elapsed())
+    }
+
+    fn give_up(&mut self) {
+        self.sent = None;
+        self.next = Instant::now() + PROBE_EVERY;
+    }
+}

@@ -1,0 +1,38 @@
+//! Request bodies: JSON or form, at most 8 KiB.
+
+use std::time::Duration;
+
+use actix_web::{HttpMessage, HttpRequest, web::Payload};
+use serde::de::DeserializeOwned;
+
+use crate::error::ApiError;
+
+/// Largest body, in bytes (spec section 3).
+const MAX_BODY: usize = 8 * 1024;
+/// How long a body may take: 8 KiB arrive at once, or somebody dribbles.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// Reads a body as JSON or as a form, as its `Content-Type` says.
+///
+/// # Errors
+/// [`ApiError::UnsupportedType`], [`ApiError::TooLarge`], or [`ApiError::Malformed`] with `expected`.
+pub(super) async fn read<T: DeserializeOwned>(
+    request: &HttpRequest,
+    payload: Payload,
+    expected: &'static str,
+) -> Result<T, ApiError> {
+    let content_type = request.content_type().to_ascii_lowercase();
+    let malformed = ApiError::Malformed(expected);
+    let bytes = tokio::time::timeout(BODY_TIME, payload.to_bytes_limited(MAX_BODY))
+        .await
+        .map_err(|_| malformed.clone())?
+        .map_err(|_| ApiError::TooLarge)?
+        .map_err(|_| malformed.clone())?;
+    match content_type.as_str() {
+        "application/json" => serde_json::from_slice(&bytes).map_err(|_| malformed),
+        "application/x-www-form-urlencoded" => {
+            serde_urlencoded::from_bytes(&bytes).map_err(|_| malformed)
+        }
+        _ => Err(ApiError::UnsupportedType),
+    }
+}

@@ -1,0 +1,107 @@
+//! Who calls: address, origin and host of a request.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    rc::Rc,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use actix_web::{HttpRequest, http::header};
+
+use crate::{
+    config::{Config, ProxyHeader, host_is_served},
+    error::ApiError,
+    origin,
+};
+
+/// The caller of one request.
+pub struct Client {
+    /// Its address, as far as our own proxies can be believed.
+    pub ip: IpAddr,
+    request: HttpRequest,
+}
+
+impl Client {
+    /// Reads the request's head.
+    pub fn of(request: &HttpRequest, config: &Config) -> Self {
+        let head = request.head();
+        let peer = head.peer_addr.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+        let peer = peer.to_canonical();
+        let name = match config.proxy_header {
+            ProxyHeader::XForwardedFor => header::X_FORWARDED_FOR,
+            ProxyHeader::Forwarded => header::FORWARDED,
+        };
+        let values: Vec<&str> =
+            head.headers.get_all(name).filter_map(|value| value.to_str().ok()).collect();
+        let trusted = config.trusted_proxies.iter().any(|network| network.contains(&peer));
+        if !values.is_empty() && !trusted {
+            warn_once();
+        }
+        let ip = origin::client_address(peer, &config.trusted_proxies, config.proxy_header, &values);
+        Self { ip, request: request.clone() }
+    }
+
+    fn text(&self, name: header::HeaderName) -> Option<&str> {
+        self.request.headers().get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The page's origin; empty where there is none.
+    pub fn origin_text(&self) -> &str {
+        self.text(header::ORIGIN).unwrap_or_default()
+    }
+
+    /// The browser's own description; empty where there is none.
+    pub fn user_agent(&self) -> &str {
+        self.text(header::USER_AGENT).unwrap_or_default()
+    }
+
+    /// What per-address limits count on.
+    pub fn limit_key(&self) -> IpAddr {
+        origin::limit_key(self.ip)
+    }
+
+    /// Refuses names that a loopback listener does not serve.
+    ///
+    /// # Errors
+    /// [`ApiError::Host`].
+    pub fn check_host(&self, config: &Config) -> Result<(), ApiError> {
+        let host = self.text(header::HOST).unwrap_or_default();
+        if host_is_served(config, host) { Ok(()) } else { Err(ApiError::Host) }
+    }
+
+    /// Refuses pages that are not listed.
+    ///
+    /// # Errors
+    /// [`ApiError::Origin`].
+    pub fn check_origin(&self, config: &Config) -> Result<(), ApiError> {
+        // An origin that is not text is an origin, and listed nowhere.
+        let origin = self.request.headers().get(header::ORIGIN).map(|value| value.to_str().unwrap_or("null"));
+        let host = self.text(header::HOST);
+        if config.origins.allow(origin, host, config.public_url.as_ref()) {
+            Ok(())
+        } else {
+            Err(ApiError::Origin)
+        }
+    }
+
+    /// What the QR code's URL begins with: the configured one, else what the browser calls us.
+    pub fn public_base(&self, config: &Config) -> Rc<str> {
+        if let Some(url) = &config.public_url {
+            return url.as_str().trim_end_matches('/').into();
+        }
+        let host = self.text(header::HOST).unwrap_or("localhost");
+        // A page's own scheme tells whether a proxy in front of us speaks TLS.
+        let scheme = if self.origin_text().starts_with("https:") { "https" } else { "http" };
+        format!("{scheme}://{host}").into()
+    }
+}
+
+fn warn_once() {
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    if !WARNED.swap(true, Ordering::Relaxed) {
+        tracing::warn!(
+            "a request carries a proxy's header and is not believed: if a proxy of yours stands \
+             in front, name its network in SCANLOGIN_TRUSTED_PROXIES"
+        );
+    }
+}

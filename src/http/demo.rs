@@ -1,0 +1,100 @@
+//! The demo: a page, a phone simulator, and users with a key of their own.
+
+use std::rc::Rc;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{self, ContentType},
+    web,
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{body, client::Client};
+use crate::{
+    error::{ApiError, answer},
+    socket::Worker,
+    tokens::DemoUser,
+};
+
+/// One embedded file.
+struct Asset {
+    paths: &'static [&'static str],
+    content_type: &'static str,
+    text: &'static str,
+}
+
+macro_rules! asset {
+    ($file:literal, $content_type:literal, $($path:literal),+) => {
+        Asset {
+            paths: &[$($path),+],
+            content_type: $content_type,
+            text: include_str!(concat!("../web/demo/", $file)),
+        }
+    };
+}
+
+static ASSETS: &[Asset] = &[
+    asset!("index.html", "text/html; charset=utf-8", "/"),
+    asset!("phone.html", "text/html; charset=utf-8", "/phone", "/s"),
+    asset!("index.js", "text/javascript; charset=utf-8", "/demo/index.js"),
+    asset!("client.js", "text/javascript; charset=utf-8", "/demo/client.js"),
+    asset!("phone.js", "text/javascript; charset=utf-8", "/demo/phone.js"),
+    asset!("style.css", "text/css; charset=utf-8", "/demo/style.css"),
+    asset!("favicon.svg", "image/svg+xml", "/favicon.svg"),
+];
+
+/// Nothing from elsewhere, no inline script, no frame around us.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+     img-src 'self' data: https:; connect-src 'self' ws: wss:; media-src 'self' blob:; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The demo's routes.
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    for asset in ASSETS {
+        for path in asset.paths {
+            let serve = move |request: HttpRequest, worker: web::Data<Rc<Worker>>| async move {
+                Client::of(&request, &worker.config).check_host(&worker.config)?;
+                Ok::<_, ApiError>(
+                    HttpResponse::Ok()
+                        .insert_header((header::CONTENT_TYPE, asset.content_type))
+                        .insert_header((header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
+                        .insert_header((header::CACHE_CONTROL, "no-cache"))
+                        .body(asset.text),
+                )
+            };
+            config.route(path, web::get().to(serve));
+        }
+    }
+    config.route("/demo/users", web::get().to(users));
+    config.route("/demo/app-token", web::post().to(app_token));
+}
+
+async fn users(
+    request: HttpRequest,
+    worker: web::Data<Rc<Worker>>,
+) -> Result<HttpResponse, ApiError> {
+    Client::of(&request, &worker.config).check_host(&worker.config)?;
+    Ok(HttpResponse::Ok().insert_header(ContentType::json()).json(DemoUser::ALL))
+}
+
+#[derive(Deserialize)]
+struct UserBody {
+    user: String,
+}
+
+/// What a real app's backend would do after its user logged in to the app.
+async fn app_token(
+    request: HttpRequest,
+    payload: web::Payload,
+    worker: web::Data<Rc<Worker>>,
+) -> Result<HttpResponse, ApiError> {
+    let client = Client::of(&request, &worker.config);
+    client.check_host(&worker.config)?;
+    client.check_origin(&worker.config)?;
+    let UserBody { user } =
+        body::read(&request, payload, "The body must have a text field 'user'").await?;
+    let token = worker.app_auth.demo_token(&user, worker.clock.now());
+    let token = token.ok_or(ApiError::Malformed("There is no such demo user"))?;
+    Ok(answer(HttpResponse::Ok(), &json!({ "code": 100, "msg": "OK", "token": token })))
+}

@@ -1,0 +1,358 @@
+//! The phone's calls: scan, confirm, deny, and the receipt (spec section 3).
+
+use std::{rc::Rc, time::Duration};
+
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, http::header, web};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Held, body, client::Client};
+use crate::{
+    config::Confirm,
+    error::{ApiError, answer},
+    keys::{Claim, Key},
+    login::{Answer, Attempt, Ending, Facts, Outcome, PhoneRefusal, Then},
+    metrics::ScanResult,
+    origin::limit_key,
+    socket::Worker,
+    store::ScanDone,
+    tokens::{self, AppUser, bearer},
+};
+
+/// The header in which the phone brings its claim.
+pub const CLAIM_HEADER: &str = "Scanlogin-Claim";
+/// The longest that a call is held open (spec 3.4).
+const MAX_WAIT: Duration = Duration::from_secs(10);
+/// Between two looks at the record while a call is held open.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+#[derive(Deserialize)]
+struct KeyBody {
+    key: String,
+}
+
+#[derive(Deserialize)]
+struct ClaimBody {
+    claim: String,
+}
+
+#[derive(Deserialize)]
+struct WaitQuery {
+    wait: Option<String>,
+}
+
+/// `POST /scan`
+pub(super) async fn scan(
+    request: HttpRequest,
+    payload: web::Payload,
+    worker: web::Data<Rc<Worker>>,
+) -> Result<HttpResponse, ApiError> {
+    counted(&worker, async {
+        let user = phone(&request, &worker)?;
+        let KeyBody { key } =
+            body::read(&request, payload, "The body must have a text field 'key'").await?;
+        let wait = wait(&request)?;
+        // A text that is no key at all never existed either.
+        let Key { id, code } = Key::parse(&key).map_err(|_| ApiError::UnknownKey)?;
+        let claim = code.claim(id, &user.user);
+        let then = match worker.config.confirm {
+            Confirm::Off => {
+                let token = worker.issuer.mint(&user.user, id, worker.clock.now());
+                let sealed = tokens::seal(&token, &claim, worker.entropy);
+                Then::Approve { sealed, collect: worker.config.collect }
+            }
+            Confirm::Required => Then::Claim(user.profile),
+        };
+        let attempt = Attempt { code: code.hash(), user: user.user, claim: claim.hash(), then };
+        let done = worker.store.scan(id, attempt).await.map_err(|_| ApiError::StoreAway)?;
+        let done = done.map_err(refusal)?;
+        tracing::info!(login = id.log_id(), answer = ?done.answer, repeated = done.repeated, "scanned");
+        let result = match (done.repeated, done.answer) {
+            (true, _) => ScanResult::Repeated,
+            (false, Answer::Approved) => ScanResult::Approved,
+            (false, Answer::Claimed) => ScanResult::Claimed,
+        };
+        let mut body = scan_answer(&request, &worker, &done, &claim);
+        if done.answer == Answer::Approved {
+            add_state(&request, &worker, &claim, wait, &mut body).await?;
+        }
+        Ok((result, body))
+    })
+    .await
+}
+
+fn scan_answer(request: &HttpRequest, worker: &Worker, done: &ScanDone, claim: &Claim) -> Value {
+    let (code, msg) = match done.answer {
+        Answer::Approved => (100, "Sao successfully"),
+        Answer::Claimed => (101, "Confirmation needed"),
+    };
+    let mut body = json!({ "code": code, "msg": msg, "claim": claim.expose() });
+    if let Some((facts, created)) = &done.facts {
+        let Facts { ip, user_agent, origin } = facts;
+        let phone = Client::of(request, &worker.config).ip;
+        let same = ip.parse().is_ok_and(|ip| limit_key(ip) == limit_key(phone));
+        body["browser"] = json!({
+            "ip": ip,
+            "user_agent": user_agent,
+            "browser_name": browser_name(user_agent),
+            "origin": origin,
+            "age_ms": worker.store.now().since(*created).as_millis() as u64,
+        });
+        body["flags"] = if same { json!([]) } else { json!(["address_differs"]) };
+    }
+    body
+}
+
+/// "Firefox on Windows": what a person recognises of a user agent.
+fn browser_name(user_agent: &str) -> String {
+    // The order matters: most browsers also claim to be those that come later.
+    const BROWSERS: [(&str, &str); 7] = [
+        ("Edg/", "Edge"),
+        ("OPR/", "Opera"),
+        ("SamsungBrowser/", "Samsung Internet"),
+        ("Firefox/", "Firefox"),
+        ("FxiOS/", "Firefox"),
+        ("Chrome/", "Chrome"),
+        ("Safari/", "Safari"),
+    ];
+    const SYSTEMS: [(&str, &str); 7] = [
+        ("Windows", "Windows"),
+        ("Android", "Android"),
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("Mac OS X", "macOS"),
+        ("CrOS", "ChromeOS"),
+        ("Linux", "Linux"),
+    ];
+    let find = |list: &[(&str, &'static str)]| {
+        list.iter().find(|(mark, _)| user_agent.contains(mark)).map(|(_, name)| *name)
+    };
+    match (find(&BROWSERS), find(&SYSTEMS)) {
+        (Some(browser), Some(system)) => format!("{browser} on {system}"),
+        (Some(browser), None) => browser.into(),
+        (None, Some(system)) => format!("Unknown browser on {system}"),
+        (None, None) => "Unknown browser".into(),
+    }
+}
+
+/// `POST /scan/confirm`
+pub(super) async fn confirm(
+    request: HttpRequest,
+    payload: web::Payload,
+    worker: web::Data<Rc<Worker>>,
+) -> Result<HttpResponse, ApiError> {
+    counted(&worker, async {
+        let (user, claim) = claimant(&request, payload, &worker).await?;
+        let wait = wait(&request)?;
+        let token = worker.issuer.mint(&user.user, claim.id, worker.clock.now());
+        let sealed = tokens::seal(&token, &claim, worker.entropy);
+        let done = worker
+            .store
+            .confirm(&claim, &user.user, sealed, worker.config.collect)
+            .await
+            .map_err(|_| ApiError::StoreAway)?;
+        let repeated = done.map_err(refusal)?;
+        tracing::info!(login = claim.id.log_id(), repeated, "confirmed");
+        let mut body = json!({ "code": 100, "msg": "Confirmed" });
+        add_state(&request, &worker, &claim, wait, &mut body).await?;
+        Ok((if repeated { ScanResult::Repeated } else { ScanResult::Confirmed }, body))
+    })
+    .await
+}
+
+/// `POST /scan/deny`
+pub(super) async fn deny(
+    request: HttpRequest,
+    payload: web::Payload,
+    worker: web::Data<Rc<Worker>>,
+) -> Result<HttpResponse, ApiError> {
+    counted(&worker, async {
+        let (user, claim) = claimant(&request, payload, &worker).await?;
+        let done = worker.store.deny(&claim, &user.user).await;
+        let repeated = done.map_err(|_| ApiError::StoreAway)?.map_err(refusal)?;
+        tracing::info!(login = claim.id.log_id(), repeated, "denied");
+        let result = if repeated { ScanResult::Repeated } else { ScanResult::Denied };
+        Ok((result, json!({ "code": 100, "msg": "Denied" })))
+    })
+    .await
+}
+
+/// `GET /scan/outcome`: the receipt.
+pub(super) async fn outcome(
+    request: HttpRequest,
+    worker: web::Data<Rc<Worker>>,
+) -> Result<HttpResponse, ApiError> {
+    let user = authenticated(&request, &worker)?;
+    let wait = wait(&request)?;
+    let claim = request.headers().get(CLAIM_HEADER).and_then(|value| value.to_str().ok());
+    let claim = claim.ok_or(ApiError::Malformed("The header Scanlogin-Claim is missing"))?;
+    let claim = Claim::parse(claim).map_err(|_| ApiError::UnknownKey)?;
+    let state = watch(&request, &worker, &claim, &user.user, wait.unwrap_or_default()).await?;
+    let body = json!({ "code": 100, "msg": "OK", "state": state });
+    Ok(answer(HttpResponse::Ok(), &body))
+}
+
+// ---- what the calls have in common ----
+
+/// Counts what a call came to, and makes the answer.
+async fn counted(
+    worker: &Worker,
+    call: impl Future<Output = Result<(ScanResult, Value), ApiError>>,
+) -> Result<HttpResponse, ApiError> {
+    match call.await {
+        Ok((result, body)) => {
+            worker.metrics.scans.inc(result);
+            Ok(answer(HttpResponse::Ok(), &body))
+        }
+        Err(error) => {
+            worker.metrics.scans.inc(match &error {
+                ApiError::UnknownKey => ScanResult::Unknown,
+                ApiError::Conflict => ScanResult::Conflict,
+                ApiError::Unauthenticated => ScanResult::Unauthenticated,
+                ApiError::NotYours | ApiError::Origin | ApiError::Host => ScanResult::Forbidden,
+                ApiError::Limited(_) => ScanResult::Limited,
+                ApiError::StoreAway | ApiError::Full | ApiError::Draining => ScanResult::Store,
+                ApiError::Malformed(_)
+                | ApiError::TooLarge
+                | ApiError::UnsupportedType
+                | ApiError::UpgradeRequired
+                | ApiError::NoSuchPath
+                | ApiError::NoSuchMethod => ScanResult::Malformed,
+            });
+            Err(error)
+        }
+    }
+}
+
+fn authenticated(request: &HttpRequest, worker: &Worker) -> Result<AppUser, ApiError> {
+    let client = Client::of(request, &worker.config);
+    client.check_host(&worker.config)?;
+    client.check_origin(&worker.config)?;
+    let header = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+    bearer(header).and_then(|token| worker.app_auth.verify(token)).ok_or(ApiError::Unauthenticated)
+}
+
+/// An authenticated phone that has not called too often.
+fn phone(request: &HttpRequest, worker: &Worker) -> Result<AppUser, ApiError> {
+    let user = authenticated(request, worker)?;
+    worker.limits.scans.check(user.user.clone()).map_err(ApiError::Limited)?;
+    Ok(user)
+}
+
+async fn claimant(
+    request: &HttpRequest,
+    payload: web::Payload,
+    worker: &Worker,
+) -> Result<(AppUser, Claim), ApiError> {
+    let user = phone(request, worker)?;
+    let ClaimBody { claim } =
+        body::read(request, payload, "The body must have a text field 'claim'").await?;
+    let claim = Claim::parse(&claim).map_err(|_| ApiError::UnknownKey)?;
+    Ok((user, claim))
+}
+
+fn refusal(why: PhoneRefusal) -> ApiError {
+    match why {
+        PhoneRefusal::Unknown => ApiError::UnknownKey,
+        PhoneRefusal::Conflict => ApiError::Conflict,
+        PhoneRefusal::NotYours => ApiError::NotYours,
+    }
+}
+
+/// `?wait=<seconds>`, clamped; `None` where it is not asked for.
+fn wait(request: &HttpRequest) -> Result<Option<Duration>, ApiError> {
+    let malformed = ApiError::Malformed("'wait' must be a number of seconds");
+    let query: WaitQuery =
+        serde_urlencoded::from_str(request.query_string()).map_err(|_| malformed.clone())?;
+    let Some(text) = query.wait else { return Ok(None) };
+    let seconds: u64 = text.parse().map_err(|_| malformed)?;
+    Ok(Some(Duration::from_secs(seconds).min(MAX_WAIT)))
+}
+
+/// Adds the outcome to an answer, where the phone asked for it.
+async fn add_state(
+    request: &HttpRequest,
+    worker: &Worker,
+    claim: &Claim,
+    wait: Option<Duration>,
+    body: &mut Value,
+) -> Result<(), ApiError> {
+    let Some(wait) = wait else { return Ok(()) };
+    // What was asked for has been done: a store that is away now is no reason to say it was not.
+    if let Ok(Some((outcome, _))) = settled(request, worker, claim, wait).await {
+        body["state"] = state_name(outcome).into();
+    }
+    Ok(())
+}
+
+async fn watch(
+    request: &HttpRequest,
+    worker: &Worker,
+    claim: &Claim,
+    user: &str,
+    wait: Duration,
+) -> Result<&'static str, ApiError> {
+    let found = settled(request, worker, claim, wait).await?;
+    let (outcome, owner) = found.ok_or(ApiError::UnknownKey)?;
+    if owner != user {
+        return Err(ApiError::NotYours);
+    }
+    Ok(state_name(outcome))
+}
+
+/// The outcome, as soon as it is final or the time is over.
+async fn settled(
+    request: &HttpRequest,
+    worker: &Worker,
+    claim: &Claim,
+    wait: Duration,
+) -> Result<Option<(Outcome, String)>, ApiError> {
+    let start = worker.clock.now();
+    let held = || request.extensions_mut().insert(Held(worker.clock.now().since(start)));
+    loop {
+        let found = worker.store.outcome(claim).await.map_err(|_| ApiError::StoreAway)?;
+        let is_final = matches!(found, None | Some((Outcome::Ended(_), _)));
+        if is_final || worker.clock.now().since(start) >= wait {
+            held();
+            return Ok(found);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+fn state_name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Waiting => "waiting",
+        Outcome::Scanned => "scanned",
+        Outcome::Approved => "approved",
+        Outcome::Ended(Ending::Delivered) => "delivered",
+        Outcome::Ended(Ending::Undelivered) => "undelivered",
+        Outcome::Ended(Ending::Denied) => "denied",
+        Outcome::Ended(Ending::Expired) => "expired",
+        Outcome::Ended(Ending::Cancelled) => "cancelled",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn browsers_are_named_as_people_know_them() {
+        let chrome = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) \
+                      Chrome/126.0.0.0 Safari/537.36";
+        let firefox = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:127.0) Gecko/20100101 \
+                       Firefox/127.0";
+        let safari = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 \
+                      (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1";
+        for (agent, name) in [
+            (chrome, "Chrome on Linux"),
+            (firefox, "Firefox on Windows"),
+            (safari, "Safari on iPhone"),
+            ("curl/8", "Unknown browser"),
+            ("", "Unknown browser"),
+        ] {
+            assert_eq!(browser_name(agent), name);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Parse, start, wait.
+
+use std::process::ExitCode;
+
+use scanlogin::{
+    app::{Application, Options},
+    config::{Config, Parsed, Values},
+    keys::Entropy,
+    lifecycle::{Signals, Stopper},
+    telemetry,
+};
+
+// Ten thousand idle sockets are ten thousand small blocks that live for a minute among others that
+// live for a millisecond: jemalloc keeps them in size classes, glibc's heap fragments.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Wrong configuration, or an address or Redis that cannot be used at the start.
+const CANNOT_START: u8 = 2;
+
+#[actix_web::main]
+async fn main() -> ExitCode {
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let values = match Values::read(std::env::args_os(), environment) {
+        Ok(Parsed::Run(values)) => values,
+        Ok(Parsed::Show(text)) => return show(&text),
+        Err(error) => return complain(&error),
+    };
+    let config = match Config::from_values(&values, Entropy::Os) {
+        Ok(config) => config,
+        Err(error) => return complain(&error),
+    };
+    telemetry::start(&config);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let (demo, embedded) = (config.demo.is_some(), config.redis.is_none());
+    let (stopper, stops) = Stopper::new();
+    match Signals::new() {
+        Ok(signals) => drop(actix_rt::spawn(stopper.follow(signals))),
+        Err(error) => return complain(&error),
+    }
+    let application = match Application::build(config, Options::default()).await {
+        Ok(application) => application,
+        Err(error) => return complain(&error),
+    };
+    let address = application.address();
+    let admin_address = application.admin_address();
+    let store = if embedded { "embedded" } else { "redis" };
+    tracing::info!(%address, %admin_address, store, "listening");
+    if demo {
+        tracing::info!("the demo: open http://{address}/ in a browser");
+    }
+    match application.run(stops).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "stopped by itself");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "what --help and --version are for")]
+fn show(text: &str) -> ExitCode {
+    print!("{text}");
+    ExitCode::SUCCESS
+}
+
+/// The last line names the variable, what was wrong, and an example.
+#[expect(clippy::print_stderr, reason = "the log may not have started")]
+fn complain(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::from(CANNOT_START)
+}

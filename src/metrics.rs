@@ -1,0 +1,550 @@
+//! Every metric of the service, declared once (spec section 7). The text beside a name is its HELP.
+//!
+//! Label values come from enums, so their sets are closed, and every series exists at 0 from the
+//! start: a rate over a series that appears late would miss its first events.
+
+use std::{marker::PhantomData, time::Duration};
+
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, Opts, Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
+};
+
+/// A closed set of label values.
+pub trait Label: Copy + 'static {
+    /// All of them; `index` is the position in it.
+    const ALL: &'static [Self];
+    /// The text of the label.
+    fn text(self) -> &'static str;
+    /// The position in [`Self::ALL`].
+    fn index(self) -> usize;
+}
+
+macro_rules! labels {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)* }
+
+        impl Label for $name {
+            const ALL: &'static [Self] = &[$(Self::$variant,)*];
+            fn text(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+labels! {
+    /// The protocol of a socket.
+    ProtocolLabel {
+        /// Bare strings.
+        Plain = "plain",
+        /// `scanlogin.v1`.
+        Json = "json",
+    }
+}
+
+labels! {
+    /// Why a socket was refused before the upgrade.
+    RefusedReason {
+        /// The page's origin is not listed.
+        Origin = "origin",
+        /// The `Host` is not served here.
+        Host = "host",
+        /// Too many connects from this address.
+        Limited = "limited",
+        /// `SCANLOGIN_MAX_WAITING` reached.
+        Full = "full",
+        /// About to stop.
+        Draining = "draining",
+        /// The store is away.
+        Store = "store",
+        /// Unknown sub-protocol, or one that can't do what is asked.
+        Protocol = "protocol",
+        /// Not a WebSocket handshake.
+        Handshake = "handshake",
+    }
+}
+
+labels! {
+    /// How a login ended.
+    LoginOutcome {
+        /// The browser acknowledged its token.
+        Delivered = "delivered",
+        /// Approved, and never acknowledged.
+        Undelivered = "undelivered",
+        /// Declined on the phone.
+        Denied = "denied",
+        /// The deadline passed.
+        Expired = "expired",
+        /// The browser's user left.
+        Cancelled = "cancelled",
+        /// The store was away at the end, or something broke.
+        Failed = "failed",
+    }
+}
+
+labels! {
+    /// What a phone's call was answered.
+    ScanResult {
+        /// A scan in one step, or a confirmation's token stored.
+        Approved = "approved",
+        /// Claimed, to be confirmed.
+        Claimed = "claimed",
+        /// The same answer as before to the same phone.
+        Repeated = "repeated",
+        /// Confirmed.
+        Confirmed = "confirmed",
+        /// Declined.
+        Denied = "denied",
+        /// No such key.
+        Unknown = "unknown",
+        /// Another user was first, or too late.
+        Conflict = "conflict",
+        /// No valid app token.
+        Unauthenticated = "unauthenticated",
+        /// Another user's claim, or an origin that is not listed.
+        Forbidden = "forbidden",
+        /// Over the limit.
+        Limited = "limited",
+        /// Not a request that we understand.
+        Malformed = "malformed",
+        /// The store is away.
+        Store = "store",
+    }
+}
+
+labels! {
+    /// What became of a resume.
+    ResumeResult {
+        /// Goes on waiting.
+        Resumed = "resumed",
+        /// Its token was there.
+        Delivered = "delivered",
+        /// Unknown, altered, ended, or too late.
+        Refused = "refused",
+        /// Nothing usable came in time.
+        Malformed = "malformed",
+        /// The store was away.
+        Store = "store",
+    }
+}
+
+labels! {
+    /// What became of a notification.
+    NotificationResult {
+        /// Handed to a login of this instance.
+        Delivered = "delivered",
+        /// No such login here any more.
+        Unknown = "unknown",
+        /// Its actor's mailbox was full: tried again at the next tick.
+        Full = "full",
+    }
+}
+
+labels! {
+    /// Why the records of all waiting logins were read again.
+    ResyncReason {
+        /// First connection.
+        Connected = "connected",
+        /// The connection was lost and is back.
+        Reconnected = "reconnected",
+        /// The probe found the feed deaf.
+        Probe = "probe",
+        /// The nodes or slots of the Cluster changed.
+        Topology = "topology",
+    }
+}
+
+labels! {
+    /// What the store was asked.
+    StoreOperation {
+        /// A new record.
+        Create = "create",
+        /// A phone scans.
+        Scan = "scan",
+        /// A phone confirms.
+        Confirm = "confirm",
+        /// A phone declines.
+        Deny = "deny",
+        /// One record, or many.
+        Read = "read",
+        /// A token has arrived.
+        Acknowledge = "acknowledge",
+        /// The owner ends a login.
+        End = "end",
+        /// A browser comes back.
+        Resume = "resume",
+        /// A forgotten record is made again.
+        Reclaim = "reclaim",
+        /// The user's current web login.
+        Current = "current",
+        /// A web login is ended.
+        Revoke = "revoke",
+        /// The canary of the feed.
+        Probe = "probe",
+    }
+}
+
+labels! {
+    /// What kind of error the store gave.
+    StoreErrorKind {
+        /// Connection refused, reset, or lost.
+        Io = "io",
+        /// No answer in time.
+        Timeout = "timeout",
+        /// Wrong password or missing ACL right.
+        Auth = "auth",
+        /// A replica that takes no writes.
+        ReadOnly = "readonly",
+        /// `maxmemory` reached.
+        OutOfMemory = "oom",
+        /// Anything else.
+        Other = "other",
+    }
+}
+
+labels! {
+    /// The routes, as the metrics name them.
+    Route {
+        /// `/ws`.
+        Ws = "/ws",
+        /// `/scan`.
+        Scan = "/scan",
+        /// `/scan/confirm`.
+        Confirm = "/scan/confirm",
+        /// `/scan/deny`.
+        Deny = "/scan/deny",
+        /// `/scan/outcome`.
+        Outcome = "/scan/outcome",
+        /// `/verify`.
+        Verify = "/verify",
+        /// `/logout`.
+        Logout = "/logout",
+        /// The demo's pages and calls.
+        Demo = "demo",
+        /// Everything else.
+        Other = "other",
+    }
+}
+
+labels! {
+    /// The statuses that are answered.
+    Status {
+        /// 101
+        Switching = "101",
+        /// 200
+        Ok = "200",
+        /// 400
+        BadRequest = "400",
+        /// 401
+        Unauthorized = "401",
+        /// 403
+        Forbidden = "403",
+        /// 404
+        NotFound = "404",
+        /// 405
+        MethodNotAllowed = "405",
+        /// 409
+        Conflict = "409",
+        /// 413
+        TooLarge = "413",
+        /// 415
+        UnsupportedType = "415",
+        /// 426
+        UpgradeRequired = "426",
+        /// 429
+        TooMany = "429",
+        /// 503
+        Unavailable = "503",
+        /// Any other.
+        Other = "other",
+    }
+}
+
+impl Status {
+    /// The label of a status.
+    pub fn of(status: u16) -> Self {
+        let text = status.to_string();
+        Self::ALL.iter().copied().find(|label| label.text() == text).unwrap_or(Self::Other)
+    }
+}
+
+/// A counter per value of a label.
+pub struct CounterBy<L> {
+    children: Vec<IntCounter>,
+    label: PhantomData<L>,
+}
+
+impl<L: Label> CounterBy<L> {
+    fn new(registry: &Registry, name: &str, help: &str, label: &str) -> Self {
+        let family = register(registry, IntCounterVec::new(Opts::new(name, help), &[label]));
+        let children = L::ALL.iter().map(|value| family.with_label_values(&[value.text()]));
+        Self { children: children.collect(), label: PhantomData }
+    }
+
+    /// Counts one.
+    pub fn inc(&self, label: L) {
+        self.children[label.index()].inc();
+    }
+
+    /// What was counted.
+    pub fn get(&self, label: L) -> u64 {
+        self.children[label.index()].get()
+    }
+}
+
+/// A counter per pair of values.
+pub struct CounterByTwo<A, B> {
+    children: Vec<IntCounter>,
+    labels: PhantomData<(A, B)>,
+}
+
+impl<A: Label, B: Label> CounterByTwo<A, B> {
+    fn new(registry: &Registry, name: &str, help: &str, labels: [&str; 2]) -> Self {
+        let family = register(registry, IntCounterVec::new(Opts::new(name, help), &labels));
+        let pairs = A::ALL.iter().flat_map(|a| B::ALL.iter().map(move |b| [a.text(), b.text()]));
+        let children = pairs.map(|pair| family.with_label_values(&pair)).collect();
+        Self { children, labels: PhantomData }
+    }
+
+    /// Counts one.
+    pub fn inc(&self, a: A, b: B) {
+        self.children[a.index() * B::ALL.len() + b.index()].inc();
+    }
+}
+
+/// A histogram of seconds per value of a label.
+pub struct HistogramBy<L> {
+    children: Vec<Histogram>,
+    label: PhantomData<L>,
+}
+
+impl<L: Label> HistogramBy<L> {
+    fn new(registry: &Registry, name: &str, help: &str, label: &str, buckets: &[f64]) -> Self {
+        let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        let family = register(registry, HistogramVec::new(opts, &[label]));
+        let children = L::ALL.iter().map(|value| family.with_label_values(&[value.text()]));
+        Self { children: children.collect(), label: PhantomData }
+    }
+
+    /// Records a duration.
+    pub fn observe(&self, label: L, duration: Duration) {
+        self.children[label.index()].observe(duration.as_secs_f64());
+    }
+}
+
+/// Store calls and HTTP requests: a quarter of a millisecond to 5 s, where our own timeouts end.
+const FAST: &[f64] =
+    &[0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+/// From a scan to its push: up to 10 s, so that a resync's rescue still shows.
+const PUSH: &[f64] = &[
+    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+    10.0,
+];
+/// How long people wait.
+const WAIT: &[f64] = &[1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0];
+
+/// All metrics of one instance.
+#[expect(missing_docs, reason = "each one's HELP in `new` says what it is")]
+pub struct Metrics {
+    registry: Registry,
+    pub waiting_sockets: IntGauge,
+    pub sockets_opened: CounterBy<ProtocolLabel>,
+    pub sockets_refused: CounterBy<RefusedReason>,
+    pub logins: CounterBy<LoginOutcome>,
+    pub scans: CounterBy<ScanResult>,
+    pub open_to_key: Histogram,
+    pub scan_to_push: Histogram,
+    pub wait: Histogram,
+    pub resumes: CounterBy<ResumeResult>,
+    pub notifications: CounterBy<NotificationResult>,
+    pub feed_connected: GaugeVec,
+    pub feed_resyncs: CounterBy<ResyncReason>,
+    pub feed_probe: Histogram,
+    pub feed_rescued: IntCounter,
+    pub store_seconds: HistogramBy<StoreOperation>,
+    pub store_errors: CounterByTwo<StoreOperation, StoreErrorKind>,
+    pub registry_mailbox: IntGauge,
+    pub http_requests: CounterByTwo<Route, Status>,
+    pub http_request_seconds: HistogramBy<Route>,
+    pub slow_clients: IntCounter,
+    pub draining: IntGauge,
+}
+
+fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: prometheus::Result<C>,
+) -> C {
+    let collector = collector.expect("names and labels are literals of this file");
+    registry.register(Box::new(collector.clone())).expect("each name is registered once");
+    collector
+}
+
+impl Metrics {
+    /// All metrics, at 0.
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let gauge = |name: &str, help: &str| register(&registry, IntGauge::new(name, help));
+        let counter = |name: &str, help: &str| register(&registry, IntCounter::new(name, help));
+        let histogram = |name: &str, help: &str, buckets: &[f64]| {
+            let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+            register(&registry, Histogram::with_opts(opts))
+        };
+        // Fails only where there is no /proc to read.
+        let _ = registry.register(Box::new(ProcessCollector::for_self()));
+        let build = Opts::new("scanlogin_build_info", "Always 1; the version is in the label")
+            .const_label("version", env!("CARGO_PKG_VERSION"));
+        register(&registry, Gauge::with_opts(build)).set(1.0);
+        Self {
+            waiting_sockets: gauge("scanlogin_waiting_sockets", "Open WebSockets"),
+            sockets_opened: CounterBy::new(
+                &registry,
+                "scanlogin_sockets_opened_total",
+                "WebSockets that were upgraded",
+                "protocol",
+            ),
+            sockets_refused: CounterBy::new(
+                &registry,
+                "scanlogin_sockets_refused_total",
+                "WebSockets that were refused before the upgrade",
+                "reason",
+            ),
+            logins: CounterBy::new(
+                &registry,
+                "scanlogin_logins_total",
+                "Logins that ended, counted once by the instance that last held the socket",
+                "outcome",
+            ),
+            scans: CounterBy::new(
+                &registry,
+                "scanlogin_scans_total",
+                "Calls of phones that scan, confirm or deny",
+                "result",
+            ),
+            open_to_key: histogram(
+                "scanlogin_open_to_key_seconds",
+                "From a WebSocket request's head to its key handed to the socket",
+                FAST,
+            ),
+            scan_to_push: histogram(
+                "scanlogin_scan_to_push_seconds",
+                "From an approval in the store, on its clock, to the token handed to the socket",
+                PUSH,
+            ),
+            wait: histogram(
+                "scanlogin_wait_seconds",
+                "From a login's creation to its end",
+                WAIT,
+            ),
+            resumes: CounterBy::new(
+                &registry,
+                "scanlogin_resumes_total",
+                "Browsers that came back with their resume secret",
+                "result",
+            ),
+            notifications: CounterBy::new(
+                &registry,
+                "scanlogin_notifications_total",
+                "Keyspace notifications that reached this instance",
+                "result",
+            ),
+            feed_connected: register(
+                &registry,
+                GaugeVec::new(
+                    Opts::new(
+                        "scanlogin_feed_connected",
+                        "1 while notifications of this Redis node are subscribed to",
+                    ),
+                    &["node"],
+                ),
+            ),
+            feed_resyncs: CounterBy::new(
+                &registry,
+                "scanlogin_feed_resyncs_total",
+                "Times that the records of all waiting logins were read again",
+                "reason",
+            ),
+            feed_probe: histogram(
+                "scanlogin_feed_probe_seconds",
+                "From writing a canary to hearing its notification",
+                FAST,
+            ),
+            feed_rescued: counter(
+                "scanlogin_feed_rescued_total",
+                "Changes that were found by reading again, not by a notification",
+            ),
+            store_seconds: HistogramBy::new(
+                &registry,
+                "scanlogin_store_seconds",
+                "How long the store took",
+                "operation",
+                FAST,
+            ),
+            store_errors: CounterByTwo::new(
+                &registry,
+                "scanlogin_store_errors_total",
+                "Calls of the store that failed",
+                ["operation", "kind"],
+            ),
+            registry_mailbox: gauge(
+                "scanlogin_registry_mailbox",
+                "Messages that wait for the registry actor",
+            ),
+            http_requests: CounterByTwo::new(
+                &registry,
+                "scanlogin_http_requests_total",
+                "HTTP requests answered",
+                ["route", "status"],
+            ),
+            http_request_seconds: HistogramBy::new(
+                &registry,
+                "scanlogin_http_request_seconds",
+                "How long HTTP requests took, not counting a wait that the phone asked for",
+                "route",
+                FAST,
+            ),
+            slow_clients: counter(
+                "scanlogin_slow_clients_total",
+                "Sockets that were cut because the client did not read",
+            ),
+            draining: gauge("scanlogin_draining", "1 from SIGTERM on"),
+            registry,
+        }
+    }
+
+    /// The Prometheus text format.
+    pub fn render(&self) -> String {
+        let mut text = Vec::new();
+        // Writing into memory cannot fail; a broken family would be left out, not crash a scrape.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_series_exists_at_zero_from_the_start() {
+        let text = Metrics::new().render();
+        for outcome in LoginOutcome::ALL {
+            let line = format!("scanlogin_logins_total{{outcome=\"{}\"}} 0", outcome.text());
+            assert!(text.contains(&line), "{line}");
+        }
+        assert!(text.contains("scanlogin_store_errors_total{kind=\"oom\",operation=\"scan\"} 0"));
+        assert!(text.contains("scanlogin_feed_rescued_total 0"));
+        assert!(text.contains("process_open_fds"));
+    }
+}

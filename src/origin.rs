@@ -1,0 +1,212 @@
+//! Whose pages may use the service: `Origin`, `Host`, and the client's address behind proxies.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use url::{Host, Url};
+
+use crate::config::ProxyHeader;
+
+/// The origins that may log in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origins {
+    /// The host and port of the public URL, else of the request's `Host`.
+    SameHost,
+    /// Any, `null` too.
+    Any,
+    /// Exactly these.
+    Listed(Vec<String>),
+}
+
+impl Origins {
+    /// Reads a comma-separated list, or `*`.
+    ///
+    /// # Errors
+    /// What is wrong with which part.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.trim() == "*" {
+            return Ok(Self::Any);
+        }
+        let listed = text.split(',').map(|part| {
+            let part = part.trim();
+            let url = Url::parse(part).map_err(|_| format!("'{part}' is not an origin"))?;
+            // `ascii_serialization` is what a browser sends; anything longer would never match.
+            let origin = url.origin().ascii_serialization();
+            if part == "*" || origin == "null" || !origin.eq_ignore_ascii_case(part) {
+                return Err(format!(
+                    "'{part}' is not an exact origin: scheme, host and port (unless it is the \
+                     scheme's default), nothing else"
+                ));
+            }
+            Ok(origin)
+        });
+        Ok(Self::Listed(listed.collect::<Result<_, _>>()?))
+    }
+
+    /// Whether a request with this `Origin` (absent: no browser) and `Host` may pass.
+    pub fn allow(&self, origin: Option<&str>, host: Option<&str>, public: Option<&Url>) -> bool {
+        let Some(origin) = origin else { return true };
+        match self {
+            Self::Any => true,
+            Self::Listed(listed) => listed.iter().any(|one| one == origin),
+            Self::SameHost => {
+                let Ok(origin) = Url::parse(origin) else { return false };
+                let (Some(name), Some(port)) = (origin.host(), origin.port_or_known_default()) else {
+                    return false;
+                };
+                if let Some(public) = public {
+                    return public.host() == Some(name)
+                        && public.port_or_known_default() == Some(port);
+                }
+                // Behind a TLS proxy the scheme is unknown here: the origin's own decides what a
+                // missing port means.
+                host.and_then(|host| Url::parse(&format!("{}://{host}", origin.scheme())).ok())
+                    .is_some_and(|host| {
+                        host.host() == Some(name) && host.port_or_known_default() == Some(port)
+                    })
+            }
+        }
+    }
+}
+
+/// The name in a `Host` header, without its port.
+pub fn host_name(host: &str) -> &str {
+    match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map_or(rest, |(name, _)| name),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    }
+}
+
+/// Whether a name means this machine.
+pub fn is_loopback_host(name: &str) -> bool {
+    match Host::parse(name) {
+        Ok(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Ok(Host::Ipv4(ip)) => ip.is_loopback(),
+        Ok(Host::Ipv6(ip)) => ip.is_loopback(),
+        Err(_) => name.parse::<std::net::Ipv6Addr>().is_ok_and(|ip| ip.is_loopback()),
+    }
+}
+
+/// The client's address: the peer's, unless the peer is a trusted proxy; then the rightmost
+/// address of the header that is not a trusted proxy's.
+pub fn client_address(
+    peer: IpAddr,
+    trusted: &[IpNet],
+    kind: ProxyHeader,
+    header_values: &[&str],
+) -> IpAddr {
+    let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
+    if !is_trusted(&peer) {
+        return peer;
+    }
+    let mut client = peer;
+    for part in header_values.iter().rev().flat_map(|value| value.rsplit(',')) {
+        let text = match kind {
+            ProxyHeader::XForwardedFor => Some(part.trim()),
+            ProxyHeader::Forwarded => part.split(';').find_map(|pair| {
+                let (name, value) = pair.trim().split_once('=')?;
+                name.eq_ignore_ascii_case("for").then(|| value.trim_matches('"'))
+            }),
+        };
+        // What cannot be read cannot be trusted to be a proxy: the nearest known one counts.
+        let Some(ip) = text.and_then(parse_address) else { break };
+        client = ip;
+        if !is_trusted(&ip) {
+            break;
+        }
+    }
+    client
+}
+
+fn parse_address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(ip, _)| ip);
+    let ip: IpAddr = bare.unwrap_or(text).parse().ok().or_else(|| {
+        text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip())
+    })?;
+    Some(ip.to_canonical())
+}
+
+/// What limits per client are counted on: the address, or the /64 that one IPv6 client has for
+/// itself.
+pub fn limit_key(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.into(),
+        IpAddr::V6(ip) => {
+            let network = u128::from(ip) & !(u128::from(u64::MAX));
+            std::net::Ipv6Addr::from(network).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_default_an_origin_must_be_of_the_same_host_and_port() {
+        let allow = |origin, host, public: Option<&str>| {
+            let public = public.map(|url| Url::parse(url).unwrap());
+            Origins::SameHost.allow(origin, host, public.as_ref())
+        };
+        assert!(allow(None, None, None));
+        assert!(allow(Some("http://a.example"), Some("a.example"), None));
+        assert!(allow(Some("https://a.example"), Some("a.example:443"), None));
+        assert!(allow(Some("https://A.example"), Some("a.example"), None));
+        assert!(allow(Some("http://[::1]:8080"), Some("[::1]:8080"), None));
+        assert!(!allow(Some("http://a.example:8080"), Some("a.example"), None));
+        assert!(!allow(Some("http://a.example.evil"), Some("a.example"), None));
+        assert!(!allow(Some("null"), Some("a.example"), None));
+        assert!(!allow(Some("http://a.example"), None, None));
+        assert!(allow(Some("https://p.example"), Some("inner"), Some("https://p.example/base")));
+        assert!(!allow(Some("https://inner"), Some("inner"), Some("https://p.example")));
+    }
+
+    #[test]
+    fn a_list_is_exact() {
+        let list = Origins::parse("https://a.example, http://b.example:81").unwrap();
+        assert!(list.allow(Some("https://a.example"), None, None));
+        assert!(list.allow(Some("http://b.example:81"), None, None));
+        for origin in ["http://a.example", "https://a.example:444", "https://x.a.example", "null"] {
+            assert!(!list.allow(Some(origin), Some("a.example"), None), "{origin}");
+        }
+        assert!(Origins::parse("*").unwrap().allow(Some("null"), None, None));
+        for wrong in ["a.example", "https://a.example/", "https://*.a.example,*", "null", ""] {
+            assert!(Origins::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_trusted_proxies_are_believed_and_only_the_rightmost_stranger_counts() {
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        let of = |peer: &str, kind, values: &[&str]| {
+            client_address(peer.parse().unwrap(), &trusted, kind, values).to_string()
+        };
+        let xff = ProxyHeader::XForwardedFor;
+        assert_eq!(of("1.2.3.4", xff, &["6.6.6.6"]), "1.2.3.4");
+        assert_eq!(of("10.0.0.1", xff, &["6.6.6.6, 5.5.5.5, 10.0.0.2"]), "5.5.5.5");
+        assert_eq!(of("10.0.0.1", xff, &["6.6.6.6", "5.5.5.5"]), "5.5.5.5");
+        assert_eq!(of("10.0.0.1", xff, &["6.6.6.6, garbage"]), "10.0.0.1");
+        assert_eq!(of("10.0.0.1", xff, &[]), "10.0.0.1");
+        let forwarded = ProxyHeader::Forwarded;
+        assert_eq!(of("10.0.0.1", forwarded, &["for=9.9.9.9;proto=https"]), "9.9.9.9");
+        assert_eq!(of("10.0.0.1", forwarded, &["for=\"[2001:db8::1]:80\""]), "2001:db8::1");
+    }
+
+    #[test]
+    fn an_ipv6_client_is_limited_by_its_network() {
+        let key = |text: &str| limit_key(text.parse().unwrap());
+        assert_eq!(key("2001:db8::1"), key("2001:db8::ffff"));
+        assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
+        assert_eq!(key("::ffff:1.2.3.4"), key("1.2.3.4"));
+    }
+
+    #[test]
+    fn names_of_this_machine_are_known() {
+        for host in ["localhost:8080", "127.0.0.1", "[::1]:80", "a.localhost"] {
+            assert!(is_loopback_host(host_name(host)), "{host}");
+        }
+        for host in ["evil.example", "127.0.0.1.evil.example", "10.0.0.1:8080"] {
+            assert!(!is_loopback_host(host_name(host)), "{host}");
+        }
+    }
+}

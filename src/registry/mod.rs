@@ -1,0 +1,724 @@
+//! The actor that knows which logins wait on this instance, and wakes them.
+//!
+//! Its inputs:
+//! 1. sockets: [`Register`], [`Attach`], [`Reschedule`], [`Detach`], [`Unregister`];
+//! 2. the feed: [`Changed`], [`Resync`], [`Snapshot`], [`Polling`];
+//! 3. the lifecycle: [`Drain`];
+//! 4. its own clock tick.
+//!
+//! A login has one entry, and an entry has one holder: a request that has not become a socket yet,
+//! a socket's actor, or nobody, where the browser may still come back ([`detached`]). Every message
+//! of a holder carries its connection's id, and only the entry that it put in is touched: a socket
+//! that was taken over can say what it likes.
+//!
+//! Deadlines live in the entry and in one ordered set, not in a timer for each actor, and holders
+//! are known by weak addresses: an entry costs about a hundred bytes and pins nothing.
+
+mod detached;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use actix::{
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message,
+    ResponseFuture, WeakAddr, WrapFuture,
+};
+
+use self::detached::Settled;
+use crate::{
+    clock::{Clock, Timestamp},
+    feed::Feed,
+    keys::LoginId,
+    login::{Held, Login, State},
+    metrics::{LoginOutcome, Metrics, NotificationResult, ResyncReason},
+    store::Store,
+};
+
+/// How often due entries are looked for: the precision of deadlines and rotations.
+const TICK: Duration = Duration::from_millis(100);
+/// How often records are read where notifications cannot be had.
+const POLL: Duration = Duration::from_secs(1);
+/// Records read by one command of a resync: a few hundred keep Redis's other clients waiting for
+/// less than a millisecond.
+const CHUNK: usize = 256;
+/// Messages that may wait for the registry before senders that can wait have to.
+const MAILBOX: usize = 16 * 1024;
+/// When to try again to wake an actor whose mailbox was full.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Names one connection of this process; every message of a holder carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnId(u64);
+
+impl ConnId {
+    /// One that was never used.
+    pub fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Why a socket's actor is woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub enum Wake {
+    /// Its record has changed.
+    Changed,
+    /// A resync found its record changed: the notification was lost.
+    Found,
+    /// A resync found no record.
+    Missing,
+    /// Time to ask whether the client is there.
+    Ping,
+    /// Time to show the next code.
+    Rotate,
+    /// The end of the waiting, or of the collecting.
+    Deadline,
+    /// Another socket has resumed the login on this instance.
+    TakenOver,
+    /// This instance goes away.
+    Drain,
+}
+
+/// Why a socket's actor could not be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotWoken {
+    /// Its mailbox is full.
+    Full,
+    /// It has stopped.
+    Gone,
+}
+
+/// A socket's actor.
+pub trait Wakeable: Actor {
+    /// Puts a wake-up into its mailbox; never waits.
+    ///
+    /// # Errors
+    /// [`NotWoken`].
+    fn wake(socket: &WeakAddr<Self>, wake: Wake) -> Result<(), NotWoken>;
+}
+
+/// When a holder wants to be woken, on the store's clock as this process knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// [`Wake::Deadline`].
+    pub deadline: Timestamp,
+    /// [`Wake::Rotate`].
+    pub rotate: Option<Timestamp>,
+    /// [`Wake::Ping`], and then at the same distance again.
+    pub ping: Option<(Timestamp, Duration)>,
+}
+
+impl Schedule {
+    fn next(&self) -> Timestamp {
+        let ping = self.ping.map(|(at, _)| at);
+        [self.rotate, ping].into_iter().flatten().fold(self.deadline, Timestamp::min)
+    }
+
+    /// What is due at `now`; it will not be due again.
+    fn take_due(&mut self, now: Timestamp) -> Option<Wake> {
+        if self.rotate.is_some_and(|at| at <= now) {
+            self.rotate = None;
+            return Some(Wake::Rotate);
+        }
+        if let Some((at, every)) = &mut self.ping
+            && *at <= now
+        {
+            *at = now + *every;
+            return Some(Wake::Ping);
+        }
+        if self.deadline <= now {
+            // Until the holder says when to be woken next: it may have found the store away.
+            self.deadline = now + Duration::from_secs(5);
+            return Some(Wake::Deadline);
+        }
+        None
+    }
+}
+
+enum Holder<A: Wakeable> {
+    /// A request that will become a socket.
+    Request { changed: bool },
+    /// A socket.
+    Socket(WeakAddr<A>),
+    /// Nobody: a browser that may come back.
+    Nobody(Box<Held>),
+}
+
+struct Entry<A: Wakeable> {
+    conn: ConnId,
+    epoch: u32,
+    holder: Holder<A>,
+    schedule: Schedule,
+    /// When it stands in the ordered set.
+    due: Timestamp,
+    /// A wake-up that did not fit into the actor's mailbox.
+    owed: Option<Wake>,
+}
+
+/// The registry of one instance; `A` is the socket's actor.
+pub struct Registry<A: Wakeable> {
+    entries: HashMap<LoginId, Entry<A>>,
+    due: BTreeSet<(Timestamp, LoginId)>,
+    feed: Feed,
+    store: Store,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    /// Whether records are read in batches because notifications cannot be had.
+    polling: bool,
+    last_poll: Timestamp,
+    reading_all: bool,
+}
+
+/// A login begins to wait here, or goes on waiting: it is subscribed to, and the answer comes when
+/// Redis has confirmed that.
+pub struct Register<A: Wakeable> {
+    /// The login.
+    pub id: LoginId,
+    /// The holder's connection.
+    pub conn: ConnId,
+    /// The epoch under which it owns the login.
+    pub epoch: u32,
+    /// The socket, if it is there already.
+    pub socket: Option<WeakAddr<A>>,
+    /// When to wake it.
+    pub schedule: Schedule,
+}
+
+impl<A: Wakeable> Message for Register<A> {
+    type Result = ();
+}
+
+/// The request has become a socket.
+pub struct Attach<A: Wakeable> {
+    /// The login.
+    pub id: LoginId,
+    /// The holder's connection.
+    pub conn: ConnId,
+    /// The socket.
+    pub socket: WeakAddr<A>,
+}
+
+impl<A: Wakeable> Message for Attach<A> {
+    type Result = ();
+}
+
+/// The holder wants to be woken at other times.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Reschedule {
+    /// The login.
+    pub id: LoginId,
+    /// The holder's connection.
+    pub conn: ConnId,
+    /// Its deadline and rotation; the ping goes on.
+    pub deadline: Timestamp,
+    /// The next rotation, if any.
+    pub rotate: Option<Timestamp>,
+}
+
+/// The socket is gone, and the browser may come back: the login stays registered without an actor,
+/// so that its end is counted.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Detach {
+    /// The connection that is gone.
+    pub conn: ConnId,
+    /// What is needed to look after the login.
+    pub held: Box<Held>,
+}
+
+/// The holder has nothing to wait for any more. Answered when Redis has confirmed that nothing
+/// more will be announced.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Unregister {
+    /// The login.
+    pub id: LoginId,
+    /// The holder's connection.
+    pub conn: ConnId,
+}
+
+/// Notifications have arrived.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Changed(pub Vec<LoginId>);
+
+/// Notifications may have been lost: read all records again.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Resync(pub ResyncReason);
+
+/// Whether records must be read in batches because notifications cannot be had.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Polling(pub bool);
+
+/// The logins that should be subscribed to.
+#[derive(Message)]
+#[rtype(result = "Vec<LoginId>")]
+pub struct Snapshot;
+
+/// Send every browser elsewhere, spread over this time; answered when none is left.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Drain(pub Duration);
+
+/// What a batch of reads found.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct ReadAgain {
+    logins: Vec<(LoginId, Option<Login>)>,
+    done: bool,
+}
+
+impl<A: Wakeable> Registry<A> {
+    /// Starts an empty registry on this thread.
+    pub fn start(
+        feed: Feed,
+        store: Store,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> RegistryAddr<A> {
+        let registry = Self {
+            entries: HashMap::new(),
+            due: BTreeSet::new(),
+            feed,
+            store,
+            clock,
+            metrics,
+            polling: false,
+            last_poll: Timestamp::default(),
+            reading_all: false,
+        };
+        let metrics = registry.metrics.clone();
+        RegistryAddr { addr: Actor::start(registry), metrics }
+    }
+
+    /// A message has left the mailbox.
+    fn taken(&self) {
+        self.metrics.registry_mailbox.dec();
+    }
+
+    fn own_address(&self, ctx: &Context<Self>) -> RegistryAddr<A> {
+        RegistryAddr { addr: ctx.address(), metrics: self.metrics.clone() }
+    }
+
+    /// The entry of this login, if this connection put it in.
+    fn own(&mut self, id: LoginId, conn: ConnId) -> Option<&mut Entry<A>> {
+        self.entries.get_mut(&id).filter(|entry| entry.conn == conn)
+    }
+
+    fn set_due(&mut self, id: LoginId, due: Timestamp) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            self.due.remove(&(entry.due, id));
+            entry.due = due;
+            self.due.insert((due, id));
+        }
+    }
+
+    fn remove(&mut self, id: LoginId, conn: ConnId) -> bool {
+        if self.own(id, conn).is_none() {
+            return false;
+        }
+        if let Some(entry) = self.entries.remove(&id) {
+            self.due.remove(&(entry.due, id));
+        }
+        true
+    }
+
+    /// Wakes whoever holds the login. `false`: there is nobody, or the mailbox was full.
+    fn wake(&mut self, id: LoginId, wake: Wake, ctx: &mut Context<Self>) -> NotificationResult {
+        let Some(entry) = self.entries.get_mut(&id) else { return NotificationResult::Unknown };
+        match &mut entry.holder {
+            Holder::Request { changed } => {
+                *changed |= !matches!(wake, Wake::Ping | Wake::Rotate);
+                NotificationResult::Delivered
+            }
+            Holder::Socket(socket) => match A::wake(socket, wake) {
+                Ok(()) => NotificationResult::Delivered,
+                Err(NotWoken::Full) => {
+                    // A ping can be left out; a change or an end cannot.
+                    if wake != Wake::Ping {
+                        entry.owed = Some(wake);
+                        let retry = self.store.now() + RETRY;
+                        self.set_due(id, retry);
+                    }
+                    NotificationResult::Full
+                }
+                // It is about to say `Detach` or `Unregister`.
+                Err(NotWoken::Gone) => NotificationResult::Unknown,
+            },
+            Holder::Nobody(held) => {
+                let (conn, held) = (entry.conn, held.clone());
+                let due = self.store.now() >= held.deadline;
+                let settle = detached::settle(self.store.clone(), held, due);
+                ctx.spawn(settle.into_actor(self).map(move |settled, registry, _| {
+                    registry.settled(id, conn, settled);
+                }));
+                NotificationResult::Delivered
+            }
+        }
+    }
+
+    fn settled(&mut self, id: LoginId, conn: ConnId, settled: Settled) {
+        match settled {
+            Settled::Keep(deadline) => {
+                if let Some(entry) = self.own(id, conn) {
+                    entry.schedule.deadline = deadline;
+                    if let Holder::Nobody(held) = &mut entry.holder {
+                        held.deadline = deadline;
+                    }
+                    self.set_due(id, deadline);
+                }
+            }
+            Settled::TakenOver => {
+                if self.remove(id, conn) {
+                    drop(self.feed.unsubscribe(id));
+                }
+            }
+            Settled::Over(outcome, created) => {
+                if self.remove(id, conn) {
+                    drop(self.feed.unsubscribe(id));
+                    ended(&self.metrics, id, outcome, self.store.now().since(created));
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self, ctx: &mut Context<Self>) {
+        let now = self.store.now();
+        while let Some((at, id)) = self.due.first().copied()
+            && at <= now
+        {
+            self.due.remove(&(at, id));
+            let Some(entry) = self.entries.get_mut(&id) else { continue };
+            let wake = entry.owed.take().or_else(|| entry.schedule.take_due(now));
+            entry.due = entry.schedule.next();
+            let due = entry.due;
+            self.due.insert((due, id));
+            if let Some(wake) = wake {
+                self.wake(id, wake, ctx);
+            }
+        }
+        if self.polling && now.since(self.last_poll) >= POLL {
+            self.last_poll = now;
+            self.read_all(ctx);
+        }
+    }
+
+    /// Reads all records again, in batches, and hands each result to its entry.
+    fn read_all(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.reading_all, true) {
+            return;
+        }
+        let ids: Vec<_> = self.entries.keys().copied().collect();
+        let (store, registry) = (self.store.clone(), self.own_address(ctx));
+        let read = async move {
+            for chunk in ids.chunks(CHUNK) {
+                // A store that is away again: the feed will say when it is back, and polling
+                // comes back by itself.
+                let Ok(found) = store.read_many(chunk).await else { break };
+                let logins = chunk.iter().copied().zip(found).collect();
+                let _ = registry.ask(ReadAgain { logins, done: false }).await;
+            }
+            let _ = registry.ask(ReadAgain { logins: Vec::new(), done: true }).await;
+        };
+        ctx.spawn(read.into_actor(self));
+    }
+
+    fn sockets(&self) -> usize {
+        let is_socket = |entry: &&Entry<A>| !matches!(entry.holder, Holder::Nobody(_));
+        self.entries.values().filter(is_socket).count()
+    }
+}
+
+/// Counts and logs the end of a login: called once for each, by whoever held it last.
+pub fn ended(metrics: &Metrics, id: LoginId, outcome: LoginOutcome, waited: Duration) {
+    metrics.logins.inc(outcome);
+    metrics.wait.observe(waited.as_secs_f64());
+    tracing::info!(
+        login = id.log_id(),
+        ?outcome,
+        waited_ms = waited.as_millis() as u64,
+        "login ended"
+    );
+}
+
+impl<A: Wakeable> Actor for Registry<A> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        ctx.run_interval(TICK, Self::tick);
+    }
+}
+
+impl<A: Wakeable> Handler<Register<A>> for Registry<A> {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, message: Register<A>, ctx: &mut Self::Context) -> Self::Result {
+        self.taken();
+        let Register { id, conn, epoch, socket, schedule } = message;
+        // On this instance the older socket hears of its take-over here; on others from the record.
+        if self.entries.get(&id).is_some_and(|old| matches!(old.holder, Holder::Socket(_))) {
+            self.wake(id, Wake::TakenOver, ctx);
+        }
+        if let Some(old) = self.entries.remove(&id) {
+            self.due.remove(&(old.due, id));
+        }
+        let holder = socket.map_or(Holder::Request { changed: false }, Holder::Socket);
+        let due = schedule.next();
+        self.due.insert((due, id));
+        self.entries.insert(id, Entry { conn, epoch, holder, schedule, due, owed: None });
+        Box::pin(self.feed.subscribe(id))
+    }
+}
+
+impl<A: Wakeable> Handler<Attach<A>> for Registry<A> {
+    type Result = ();
+
+    fn handle(&mut self, Attach { id, conn, socket }: Attach<A>, ctx: &mut Self::Context) {
+        self.taken();
+        let Some(entry) = self.own(id, conn) else {
+            // Taken over in the moment between the request and the socket.
+            let _ = A::wake(&socket, Wake::TakenOver);
+            return;
+        };
+        let changed = matches!(entry.holder, Holder::Request { changed: true });
+        entry.holder = Holder::Socket(socket);
+        if changed {
+            self.wake(id, Wake::Changed, ctx);
+        }
+    }
+}
+
+impl<A: Wakeable> Handler<Reschedule> for Registry<A> {
+    type Result = ();
+
+    fn handle(&mut self, message: Reschedule, _: &mut Self::Context) {
+        self.taken();
+        let Reschedule { id, conn, deadline, rotate } = message;
+        if let Some(entry) = self.own(id, conn) {
+            entry.schedule.deadline = deadline;
+            entry.schedule.rotate = rotate;
+            let due = entry.schedule.next();
+            self.set_due(id, due);
+        }
+    }
+}
+
+impl<A: Wakeable> Handler<Detach> for Registry<A> {
+    type Result = ();
+
+    fn handle(&mut self, Detach { conn, held }: Detach, ctx: &mut Self::Context) {
+        self.taken();
+        let (id, deadline) = (held.id, held.deadline);
+        let Some(entry) = self.own(id, conn) else { return };
+        entry.schedule = Schedule { deadline, rotate: None, ping: None };
+        entry.holder = Holder::Nobody(held);
+        let owed = entry.owed.take();
+        self.set_due(id, deadline);
+        if let Some(wake) = owed {
+            self.wake(id, wake, ctx);
+        }
+    }
+}
+
+impl<A: Wakeable> Handler<Unregister> for Registry<A> {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, Unregister { id, conn }: Unregister, _: &mut Self::Context) -> Self::Result {
+        self.taken();
+        if self.remove(id, conn) {
+            Box::pin(self.feed.unsubscribe(id))
+        } else {
+            Box::pin(std::future::ready(()))
+        }
+    }
+}
+
+impl<A: Wakeable> Handler<Changed> for Registry<A> {
+    type Result = ();
+
+    fn handle(&mut self, Changed(ids): Changed, ctx: &mut Self::Context) {
+        self.taken();
+        for id in ids {
+            let result = self.wake(id, Wake::Changed, ctx);
+            self.metrics.notifications.inc(result);
+        }
+    }
+}
+
+impl<A: Wakeable> Handler<Resync> for Registry<A> {
+    type Result = ();
+
+    fn handle(&mut self, Resync(reason): Resync, ctx: &mut Self::Context) {
+        self.taken();
+        self.metrics.feed_resyncs.inc(reason);
+        tracing::info!(?reason, logins = self.entries.len(), "reading all waiting logins again");
+        self.read_all(ctx);
+    }
+}
+
+impl<A: Wakeable> Handler<Polling> for Registry<A> {
+    type Result = ();
+
+    fn handle(&mut self, Polling(polling): Polling, _: &mut Self::Context) {
+        self.taken();
+        self.polling = polling;
+    }
+}
+
+impl<A: Wakeable> Handler<Snapshot> for Registry<A> {
+    type Result = actix::MessageResult<Snapshot>;
+
+    fn handle(&mut self, _: Snapshot, _: &mut Self::Context) -> Self::Result {
+        self.taken();
+        actix::MessageResult(self.entries.keys().copied().collect())
+    }
+}
+
+impl<A: Wakeable> Handler<ReadAgain> for Registry<A> {
+    type Result = ();
+
+    fn handle(&mut self, ReadAgain { logins, done }: ReadAgain, ctx: &mut Self::Context) {
+        self.taken();
+        for (id, login) in logins {
+            let Some(entry) = self.entries.get(&id) else { continue };
+            match login {
+                None => {
+                    self.wake(id, Wake::Missing, ctx);
+                }
+                Some(login) => {
+                    let as_left = matches!(login.state, State::Waiting { .. });
+                    if login.epoch != entry.epoch || !as_left {
+                        self.wake(id, Wake::Found, ctx);
+                    }
+                }
+            }
+        }
+        if done {
+            self.reading_all = false;
+        }
+    }
+}
+
+impl<A: Wakeable> Handler<Drain> for Registry<A> {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, Drain(over): Drain, ctx: &mut Self::Context) -> Self::Result {
+        self.taken();
+        let now = self.clock.now();
+        // Spread evenly; the map's order is random already, which is the jitter that keeps
+        // neighbours from coming back together.
+        let sockets: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| !matches!(entry.holder, Holder::Nobody(_)))
+            .map(|(id, _)| *id)
+            .collect();
+        let count = sockets.len().max(1) as u32;
+        for (index, id) in sockets.into_iter().enumerate() {
+            let at = over * index as u32 / count;
+            ctx.run_later(at, move |registry, ctx| {
+                registry.wake(id, Wake::Drain, ctx);
+            });
+        }
+        let (done, finished) = tokio::sync::oneshot::channel();
+        let mut done = Some(done);
+        // After the time is over, sockets get as long as a token takes to be acknowledged.
+        let last = now + over + Duration::from_secs(5);
+        ctx.run_interval(TICK, move |registry, _| {
+            if registry.sockets() == 0 || registry.clock.now() > last {
+                if let Some(done) = done.take() {
+                    let _ = done.send(());
+                }
+            }
+        });
+        Box::pin(async move {
+            let _ = finished.await;
+        })
+    }
+}
+
+/// What sockets and the feed hold of the registry: its address, and the count of what waits there.
+pub struct RegistryAddr<A: Wakeable> {
+    addr: Addr<Registry<A>>,
+    metrics: Arc<Metrics>,
+}
+
+impl<A: Wakeable> Clone for RegistryAddr<A> {
+    fn clone(&self) -> Self {
+        Self { addr: self.addr.clone(), metrics: self.metrics.clone() }
+    }
+}
+
+/// The registry is gone; the process is about to end.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the registry is gone")]
+pub struct RegistryGone;
+
+impl<A: Wakeable> RegistryAddr<A> {
+    /// Sends a message and waits for its answer; waits for room first.
+    ///
+    /// # Errors
+    /// [`RegistryGone`].
+    pub async fn ask<M>(&self, message: M) -> Result<M::Result, RegistryGone>
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        Registry<A>: Actor<Context = Context<Registry<A>>> + Handler<M>,
+    {
+        self.metrics.registry_mailbox.inc();
+        self.addr.send(message).await.map_err(|_| RegistryGone)
+    }
+
+    /// Sends a message from where nobody can wait. Bounded all the same: a connection says each of
+    /// these things once.
+    pub fn tell<M>(&self, message: M)
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        Registry<A>: Actor<Context = Context<Registry<A>>> + Handler<M>,
+    {
+        self.metrics.registry_mailbox.inc();
+        self.addr.do_send(message);
+    }
+
+    /// Whether the registry is alive.
+    pub fn is_alive(&self) -> bool {
+        self.addr.connected()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_comes_once_and_the_ping_comes_again() {
+        let at = |seconds| Timestamp::default() + Duration::from_secs(seconds);
+        let mut schedule = Schedule {
+            deadline: at(60),
+            rotate: Some(at(30)),
+            ping: Some((at(25), Duration::from_secs(25))),
+        };
+        assert_eq!(schedule.next(), at(25));
+        assert_eq!(schedule.take_due(at(24)), None);
+        assert_eq!(schedule.take_due(at(25)), Some(Wake::Ping));
+        assert_eq!(schedule.take_due(at(25)), None);
+        assert_eq!(schedule.next(), at(30));
+        assert_eq!(schedule.take_due(at(30)), Some(Wake::Rotate));
+        assert_eq!(schedule.next(), at(50));
+        assert_eq!(schedule.take_due(at(60)), Some(Wake::Ping));
+        assert_eq!(schedule.take_due(at(60)), Some(Wake::Deadline));
+        assert_eq!(schedule.take_due(at(60)), None);
+    }
+}

@@ -1,0 +1,312 @@
+//! The browser's side: from `GET /ws` to the actor that waits.
+//!
+//! Everything is checked while it is still a request ([`open`]); refusing costs nothing. What needs
+//! actix-web-actors stays in this folder.
+
+mod qr;
+pub mod transport;
+pub mod upgrade;
+mod waiting;
+
+use std::{
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use actix_http::ws::{Codec, HandshakeError};
+use actix_web::{HttpRequest, HttpResponse, http::header};
+use actix_web_actors::ws::WebsocketContext;
+use tokio::sync::Notify;
+
+pub use self::waiting::Waiting;
+use self::{
+    transport::{Incoming, MAX_FRAME, Pump, Pumped},
+    upgrade::UpgradeHook,
+    waiting::Opening,
+};
+use crate::{
+    clock::{Clock, Timestamp},
+    config::{Config, Confirm},
+    error::ApiError,
+    http::{Limits, client::Client},
+    keys::{Entropy, LoginId, Seed},
+    login::{Because, Facts, Held, Protocol, Windows, hashes},
+    metrics::{Metrics, ProtocolLabel, RefusedReason},
+    protocol::SUBPROTOCOL,
+    registry::{ConnId, Register, RegistryAddr, Unregister},
+    store::{NewLogin, Store},
+    tokens::{AppAuth, Issuer},
+};
+
+/// What one thread's sockets and handlers share.
+pub struct Worker {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// This thread's store.
+    pub store: Store,
+    /// The registry of the instance.
+    pub registry: RegistryAddr<Waiting>,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// The time.
+    pub clock: Clock,
+    /// The randomness.
+    pub entropy: Entropy,
+    /// Who may wait.
+    pub admission: Arc<Admission>,
+    /// What must be finished before the process ends.
+    pub background: Arc<Background>,
+    /// What one address or user may do.
+    pub limits: Arc<Limits>,
+    /// Who phones are.
+    pub app_auth: Arc<AppAuth>,
+    /// Makes web tokens.
+    pub issuer: Arc<Issuer>,
+}
+
+/// Counts the sockets of the instance, and closes the door.
+pub struct Admission {
+    most: usize,
+    taken: AtomicUsize,
+    draining: AtomicBool,
+    metrics: Arc<Metrics>,
+}
+
+impl Admission {
+    /// A door for `most` sockets.
+    pub fn new(most: usize, metrics: Arc<Metrics>) -> Self {
+        Self { most, taken: AtomicUsize::new(0), draining: AtomicBool::new(false), metrics }
+    }
+
+    /// Lets nobody in any more.
+    pub fn close(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        self.metrics.draining.set(1);
+    }
+
+    /// Whether the door is closed.
+    pub fn is_closed(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    fn enter(self: &Arc<Self>) -> Option<Seat> {
+        let taken = self.taken.fetch_add(1, Ordering::SeqCst);
+        let seat = Seat(self.clone());
+        self.metrics.waiting_sockets.inc();
+        (taken < self.most).then_some(seat)
+    }
+}
+
+/// One socket's place; free again when dropped.
+pub(super) struct Seat(Arc<Admission>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::SeqCst);
+        self.0.metrics.waiting_sockets.dec();
+    }
+}
+
+/// Counts what is written after a socket is gone, so that a drain can wait for it.
+#[derive(Default)]
+pub struct Background {
+    under_way: AtomicUsize,
+    none: Notify,
+}
+
+/// Something under way.
+pub(super) struct UnderWay(Arc<Background>);
+
+impl Background {
+    pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
+        self.under_way.fetch_add(1, Ordering::SeqCst);
+        UnderWay(self.clone())
+    }
+
+    /// Waits until nothing is under way.
+    pub async fn finished(&self) {
+        loop {
+            let none = self.none.notified();
+            if self.under_way.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            none.await;
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if self.0.under_way.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.none.notify_waiters();
+        }
+    }
+}
+
+/// What a client asks for.
+struct Wanted {
+    protocol: Protocol,
+    resume: bool,
+    qr_svg: bool,
+}
+
+/// `GET /ws`: refuses, or answers with 101 and a hook that starts the actor.
+///
+/// # Errors
+/// Every refusal before the upgrade.
+pub async fn open(request: HttpRequest, worker: Rc<Worker>) -> Result<HttpResponse, ApiError> {
+    let opened = worker.clock.now();
+    let refuse = |reason, error| {
+        worker.metrics.sockets_refused.inc(reason);
+        error
+    };
+    let client = Client::of(&request, &worker.config);
+    client.check_host(&worker.config).map_err(|e| refuse(RefusedReason::Host, e))?;
+    client.check_origin(&worker.config).map_err(|e| refuse(RefusedReason::Origin, e))?;
+    let mut response = actix_web_actors::ws::handshake(&request)
+        .map_err(|error| refuse(RefusedReason::Handshake, handshake_error(&error)))?;
+    let wanted = wanted(&request).map_err(|e| refuse(RefusedReason::Protocol, e))?;
+    if worker.admission.is_closed() {
+        return Err(refuse(RefusedReason::Draining, ApiError::Draining));
+    }
+    let limit = if wanted.resume { &worker.limits.resumes } else { &worker.limits.connects };
+    limit
+        .check(client.limit_key())
+        .map_err(|wait| refuse(RefusedReason::Limited, ApiError::Limited(wait)))?;
+    let seat =
+        worker.admission.enter().ok_or_else(|| refuse(RefusedReason::Full, ApiError::Full))?;
+    let conn = ConnId::next();
+    let reserved = if wanted.resume {
+        None
+    } else {
+        let reserved = Reserved::create(&worker, conn, wanted.protocol, &client)
+            .await
+            .map_err(|e| refuse(RefusedReason::Store, e))?;
+        Some(reserved)
+    };
+    let label = match wanted.protocol {
+        Protocol::Plain => ProtocolLabel::Plain,
+        Protocol::Json => {
+            response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL));
+            ProtocolLabel::Json
+        }
+    };
+    let base = client.public_base(&worker.config);
+    let mut response = response.finish();
+    let Wanted { protocol, qr_svg, .. } = wanted;
+    response.extensions_mut().insert(UpgradeHook::new(move |io, early| {
+        let held = reserved.map(Reserved::take);
+        worker.metrics.sockets_opened.inc(label);
+        let opening = Opening { conn, held, protocol, base, qr_svg, opened, seat };
+        let metrics = worker.metrics.clone();
+        let io = Rc::new(io);
+        let context = WebsocketContext::with_codec(
+            Waiting::new(worker, opening),
+            Incoming::new(io.clone(), early),
+            Codec::new().max_size(MAX_FRAME),
+        );
+        actix_rt::spawn(async move {
+            if Pump::new(io, context).await == Pumped::Slow {
+                metrics.slow_clients.inc();
+            }
+        });
+    }));
+    Ok(response)
+}
+
+fn handshake_error(error: &HandshakeError) -> ApiError {
+    match error {
+        HandshakeError::NoWebsocketUpgrade | HandshakeError::NoConnectionUpgrade => {
+            ApiError::UpgradeRequired
+        }
+        HandshakeError::GetMethodRequired => ApiError::NoSuchMethod,
+        HandshakeError::NoVersionHeader | HandshakeError::UnsupportedVersion => {
+            ApiError::Malformed("Sec-WebSocket-Version must be 13")
+        }
+        HandshakeError::BadWebsocketKey => ApiError::Malformed("Sec-WebSocket-Key is missing"),
+    }
+}
+
+fn wanted(request: &HttpRequest) -> Result<Wanted, ApiError> {
+    let offered: Vec<&str> = request
+        .headers()
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .collect();
+    let protocol = match &offered[..] {
+        [] => Protocol::Plain,
+        offered if offered.contains(&SUBPROTOCOL) => Protocol::Json,
+        _ => return Err(ApiError::Malformed("No sub-protocol that is known: scanlogin.v1")),
+    };
+    let has = |wanted: (&str, &str)| {
+        serde_urlencoded::from_str::<Vec<(String, String)>>(request.query_string())
+            .unwrap_or_default()
+            .iter()
+            .any(|(name, value)| (name.as_str(), value.as_str()) == wanted)
+    };
+    let resume = has(("resume", "1"));
+    if resume && protocol == Protocol::Plain {
+        return Err(ApiError::Malformed("Only the sub-protocol scanlogin.v1 can resume"));
+    }
+    Ok(Wanted { protocol, resume, qr_svg: has(("qr", "svg")) })
+}
+
+/// A login that was made for a request. If the request never becomes a socket, it ends.
+struct Reserved {
+    worker: Rc<Worker>,
+    conn: ConnId,
+    held: Option<Box<Held>>,
+}
+
+impl Reserved {
+    async fn create(
+        worker: &Rc<Worker>,
+        conn: ConnId,
+        protocol: Protocol,
+        client: &Client,
+    ) -> Result<Self, ApiError> {
+        let config = &worker.config;
+        let seed = Seed::random(worker.entropy);
+        let rotate = config.rotate.filter(|_| protocol == Protocol::Json);
+        let windows = Windows::lay_out(1, Timestamp::default(), config.wait, rotate);
+        let new = NewLogin {
+            id: LoginId::random(worker.entropy),
+            protocol,
+            proof: seed.proof(),
+            hashes: hashes(&seed, 1, windows.count),
+            wait: config.wait,
+            rotate,
+            facts: (config.confirm == Confirm::Required).then(|| {
+                Facts::new(client.ip.to_string(), client.origin_text(), client.user_agent())
+            }),
+        };
+        let held = worker.store.create(&new, seed).await.map_err(|_| ApiError::StoreAway)?;
+        let schedule = Waiting::schedule(&held, worker.store.now());
+        let register = Register { id: held.id, conn, epoch: 1, socket: None, schedule };
+        let reserved = Self { worker: worker.clone(), conn, held: Some(Box::new(held)) };
+        // The registry lives as long as the process: without it there is nobody to wait.
+        worker.registry.ask(register).await.map_err(|_| ApiError::StoreAway)?;
+        Ok(reserved)
+    }
+
+    fn take(mut self) -> Box<Held> {
+        self.held.take().expect("taken once, by value")
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        let Some(held) = self.held.take() else { return };
+        let (worker, conn) = (self.worker.clone(), self.conn);
+        actix_rt::spawn(async move {
+            worker.registry.tell(Unregister { id: held.id, conn });
+            // If the store is away, the TTL does it.
+            let _ = worker.store.end(held.id, held.epoch, Because::Lost).await;
+        });
+    }
+}

@@ -1,0 +1,413 @@
+//! Bytes in and out of an upgraded socket, with nothing held while it is idle.
+//!
+//! [`Incoming`] waits for readability and reads into the stack: an idle socket owns no buffer. It
+//! checks each frame's declared length before the bytes go on, because the WebSocket codec checks
+//! only once a whole frame is in memory. [`Pump`] drives the actor and writes what it says; it never
+//! waits for the client to read before it lets the actor run, so a client that does not read stops
+//! nothing but itself.
+
+use std::{
+    collections::VecDeque,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use actix_web::{Error, error::PayloadError};
+use bytes::{Buf, Bytes};
+use futures_util::Stream;
+use tokio::{
+    io::Interest,
+    net::TcpStream,
+    time::{Instant, Sleep},
+};
+
+/// Largest frame that a client may send, in bytes (spec 2.1).
+pub const MAX_FRAME: usize = 4096;
+/// Most bytes that may wait for a client that does not read: a hundred times what a login says.
+pub const MAX_BACKLOG: usize = 64 * 1024;
+/// How long the peer has to close its side after we closed ours. Dropping a socket with unread
+/// input would send a reset, and that can destroy a token which is still on its way.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Bytes read at a time, on the stack.
+const CHUNK: usize = 2048;
+
+/// Watches the frame headers in a stream of bytes.
+#[derive(Default)]
+struct FrameGuard {
+    /// The header so far, while it is incomplete.
+    header: [u8; 14],
+    have: u8,
+    /// Payload bytes (and mask) of the current frame still to come.
+    payload: usize,
+}
+
+/// A frame declares more than [`MAX_FRAME`].
+#[derive(Debug, PartialEq, Eq)]
+struct TooBig;
+
+impl FrameGuard {
+    fn check(&mut self, mut bytes: &[u8]) -> Result<(), TooBig> {
+        while !bytes.is_empty() {
+            if self.payload > 0 {
+                let skip = self.payload.min(bytes.len());
+                self.payload -= skip;
+                bytes = &bytes[skip..];
+                continue;
+            }
+            self.header[usize::from(self.have)] = bytes[0];
+            self.have += 1;
+            bytes = &bytes[1..];
+            if let Some(length) = self.declared() {
+                if length > MAX_FRAME as u64 {
+                    return Err(TooBig);
+                }
+                let mask = if self.header[1] & 0x80 != 0 { 4 } else { 0 };
+                self.payload = length as usize + mask;
+                self.have = 0;
+            }
+        }
+        Ok(())
+    }
+
+    /// The payload's length, once enough of the header is there (RFC 6455, 5.2).
+    fn declared(&self) -> Option<u64> {
+        let have = usize::from(self.have);
+        if have < 2 {
+            return None;
+        }
+        match self.header[1] & 0x7f {
+            126 if have >= 4 => Some(u64::from(u16::from_be_bytes([self.header[2], self.header[3]]))),
+            127 if have >= 10 => {
+                let mut length = [0; 8];
+                length.copy_from_slice(&self.header[2..10]);
+                Some(u64::from_be_bytes(length))
+            }
+            126 | 127 => None,
+            short => Some(u64::from(short)),
+        }
+    }
+}
+
+/// What the client sends, as a stream for the WebSocket context.
+pub struct Incoming {
+    io: Rc<TcpStream>,
+    guard: FrameGuard,
+    /// Bytes that came with the handshake.
+    early: Bytes,
+    /// A chunk was just handed on: the frames in it come first, or a flooding client would have
+    /// everything it sends buffered before a single frame is looked at.
+    yielded: bool,
+    ended: bool,
+}
+
+impl Incoming {
+    /// Reads from `io`, after the bytes that came early.
+    pub fn new(io: Rc<TcpStream>, early: Bytes) -> Self {
+        Self { io, guard: FrameGuard::default(), early, yielded: false, ended: false }
+    }
+
+    fn hand_on(&mut self, chunk: Bytes) -> Poll<Option<Result<Bytes, PayloadError>>> {
+        self.yielded = true;
+        Poll::Ready(Some(match self.guard.check(&chunk) {
+            Ok(()) => Ok(chunk),
+            Err(TooBig) => {
+                self.ended = true;
+                Err(PayloadError::Overflow)
+            }
+        }))
+    }
+}
+
+impl Stream for Incoming {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if std::mem::take(&mut self.yielded) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if !self.early.is_empty() {
+            let early = std::mem::take(&mut self.early);
+            return self.hand_on(early);
+        }
+        loop {
+            if ready!(self.io.poll_read_ready(cx)).is_err() {
+                self.ended = true;
+                return Poll::Ready(None);
+            }
+            let mut chunk = [0; CHUNK];
+            match self.io.try_read(&mut chunk) {
+                Ok(0) => {
+                    self.ended = true;
+                    return Poll::Ready(None);
+                }
+                Ok(n) => return self.hand_on(Bytes::copy_from_slice(&chunk[..n])),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => {
+                    self.ended = true;
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    }
+}
+
+/// How a socket's task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pumped {
+    /// Everything was written, and the peer has closed or had the time to.
+    Closed,
+    /// The connection broke.
+    Broken,
+    /// More than [`MAX_BACKLOG`] bytes waited for a client that does not read.
+    Slow,
+}
+
+/// Drives the actor's context and writes what comes out of it.
+pub struct Pump<S> {
+    io: Rc<TcpStream>,
+    /// The context; `None` once the actor has stopped.
+    context: Option<Pin<Box<S>>>,
+    backlog: VecDeque<Bytes>,
+    backlog_bytes: usize,
+    /// Runs from when the actor has stopped.
+    linger: Option<Pin<Box<Sleep>>>,
+    shut: bool,
+}
+
+impl<S: Stream<Item = Result<Bytes, Error>>> Pump<S> {
+    /// A pump between a context and its socket.
+    pub fn new(io: Rc<TcpStream>, context: S) -> Self {
+        Self {
+            io,
+            context: Some(Box::pin(context)),
+            backlog: VecDeque::new(),
+            backlog_bytes: 0,
+            linger: None,
+            shut: false,
+        }
+    }
+
+    /// Lets the actor run and takes what it says.
+    fn poll_context(&mut self, cx: &mut Context<'_>) -> Result<(), Pumped> {
+        while let Some(context) = &mut self.context {
+            match context.as_mut().poll_next(cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Some(Ok(bytes))) => {
+                    self.backlog_bytes += bytes.len();
+                    self.backlog.push_back(bytes);
+                    if self.backlog_bytes > MAX_BACKLOG {
+                        return Err(Pumped::Slow);
+                    }
+                    // Mostly the socket takes it at once, and nothing is kept.
+                    self.poll_write(cx)?;
+                }
+                Poll::Ready(Some(Err(_)) | None) => {
+                    self.context = None;
+                    self.linger = Some(Box::pin(tokio::time::sleep(LINGER)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<(), Pumped> {
+        while let Some(front) = self.backlog.front_mut() {
+            match self.io.try_write(front) {
+                Ok(n) => {
+                    self.backlog_bytes -= n;
+                    front.advance(n);
+                    if front.is_empty() {
+                        self.backlog.pop_front();
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    match self.io.poll_write_ready(cx) {
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(_)) => return Err(Pumped::Broken),
+                        Poll::Pending => return Ok(()),
+                    }
+                }
+                Err(_) => return Err(Pumped::Broken),
+            }
+        }
+        // An empty deque keeps its block; an idle socket should not.
+        self.backlog = VecDeque::new();
+        Ok(())
+    }
+
+    /// After the actor has stopped: write the rest, close our side, wait for the peer's.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<Pumped> {
+        if let Some(linger) = &mut self.linger
+            && linger.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Pumped::Closed);
+        }
+        if !self.backlog.is_empty() {
+            return Poll::Pending;
+        }
+        if !std::mem::replace(&mut self.shut, true)
+            && socket2::SockRef::from(&*self.io).shutdown(std::net::Shutdown::Write).is_err()
+        {
+            return Poll::Ready(Pumped::Broken);
+        }
+        loop {
+            if ready!(self.io.poll_read_ready(cx)).is_err() {
+                return Poll::Ready(Pumped::Broken);
+            }
+            match self.io.try_read(&mut [0; CHUNK]) {
+                Ok(0) => return Poll::Ready(Pumped::Closed),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Poll::Ready(Pumped::Broken),
+            }
+        }
+    }
+}
+
+impl<S: Stream<Item = Result<Bytes, Error>>> Future for Pump<S> {
+    type Output = Pumped;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Pumped> {
+        let this = &mut *self;
+        if let Err(pumped) = this.poll_write(cx).and_then(|()| this.poll_context(cx)) {
+            // Dropping the context stops the actor, which cleans up.
+            this.context = None;
+            return Poll::Ready(pumped);
+        }
+        if this.context.is_some() {
+            return Poll::Pending;
+        }
+        this.poll_linger(cx)
+    }
+}
+
+/// Writes a whole answer and closes; used where an upgrade is refused.
+pub async fn write_and_close(io: &TcpStream, mut bytes: &[u8]) {
+    let deadline = Instant::now() + LINGER;
+    let work = async {
+        while !bytes.is_empty() {
+            io.writable().await?;
+            match io.try_write(bytes) {
+                Ok(n) => bytes = &bytes[n..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        socket2::SockRef::from(io).shutdown(std::net::Shutdown::Write)?;
+        loop {
+            io.ready(Interest::READABLE).await?;
+            match io.try_read(&mut [0; CHUNK]) {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    // Whatever goes wrong here, the peer is gone or will be.
+    let _ = tokio::time::timeout_at(deadline, work).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{StreamExt, stream};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn frame(length: u64) -> Vec<u8> {
+        let mut frame = vec![0x81];
+        match length {
+            0..=125 => frame.push(0x80 | length as u8),
+            126..=0xffff => {
+                frame.push(0x80 | 126);
+                frame.extend_from_slice(&(length as u16).to_be_bytes());
+            }
+            _ => {
+                frame.push(0x80 | 127);
+                frame.extend_from_slice(&length.to_be_bytes());
+            }
+        }
+        frame.extend_from_slice(&[0; 4]);
+        frame
+    }
+
+    #[test]
+    fn a_frame_that_declares_too_much_is_found_in_its_header_however_it_is_cut() {
+        for length in [MAX_FRAME as u64 + 1, 1 << 33, u64::MAX] {
+            let mut bytes = frame(5);
+            bytes.extend_from_slice(&[1; 5]);
+            bytes.extend_from_slice(&frame(length));
+            for size in 1..=bytes.len() {
+                let mut guard = FrameGuard::default();
+                let found = bytes.chunks(size).any(|chunk| guard.check(chunk) == Err(TooBig));
+                assert!(found, "{length} in pieces of {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn frames_up_to_the_limit_pass_however_they_are_cut() {
+        let mut bytes = Vec::new();
+        for length in [0, 1, 125, 126, 127, MAX_FRAME as u64] {
+            bytes.extend_from_slice(&frame(length));
+            bytes.resize(bytes.len() + length as usize, 0xff);
+        }
+        for size in 1..200 {
+            let mut guard = FrameGuard::default();
+            assert!(bytes.chunks(size).all(|chunk| guard.check(chunk).is_ok()), "size {size}");
+        }
+    }
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (listener.accept().await.unwrap().0, client)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_is_cut_when_its_backlog_is_full() {
+        let (server, _client) = pair().await;
+        let endless = stream::repeat_with(|| Ok(Bytes::from_static(&[0; 1024])));
+        assert_eq!(Pump::new(Rc::new(server), endless).await, Pumped::Slow);
+    }
+
+    #[tokio::test]
+    async fn what_was_said_last_arrives_although_the_client_had_more_to_say() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (server, mut client) = pair().await;
+        client.write_all(&[7; 10_000]).await.unwrap();
+        let said = stream::iter([Ok(Bytes::from_static(b"token"))]);
+        let pump = Pump::new(Rc::new(server), said);
+        let client = async move {
+            let mut text = Vec::new();
+            client.read_to_end(&mut text).await.unwrap();
+            assert_eq!(text, b"token");
+        };
+        assert_eq!(tokio::join!(pump, client).0, Pumped::Closed);
+    }
+
+    #[tokio::test]
+    async fn a_flood_is_handed_on_a_chunk_at_a_time() {
+        use tokio::io::AsyncWriteExt;
+        let (server, mut client) = pair().await;
+        let mut flood = frame(0);
+        flood = flood.repeat(2000);
+        client.write_all(&flood).await.unwrap();
+        let mut incoming = Incoming::new(Rc::new(server), Bytes::new());
+        let first = incoming.next().await.unwrap().unwrap();
+        assert!(first.len() <= CHUNK);
+        let waker = futures_util::task::noop_waker();
+        let mut cx = Context::from_waker(&waker);
+        assert!(incoming.poll_next_unpin(&mut cx).is_pending(), "the decoder's turn");
+        assert!(incoming.poll_next_unpin(&mut cx).is_ready());
+    }
+}

@@ -1,0 +1,160 @@
+//! From a request with `Upgrade: websocket` to a bare socket.
+//!
+//! Such a request leaves the HTTP/1 dispatcher and reaches [`UpgradeService`]. It calls a second
+//! instance of the same application, so that routes, extractors and middleware all apply, and looks
+//! whether the response carries an [`UpgradeHook`]. If so, the dispatcher's two buffers of 8 KiB are
+//! dropped, the 101 is written, and the hook gets the socket; else the response is written and the
+//! connection closed. The stock way would keep both buffers for as long as the socket lives.
+
+use std::{cell::RefCell, fmt::Display, marker::PhantomData, rc::Rc};
+
+use actix_codec::{Encoder, Framed};
+use actix_http::{
+    Request, Response,
+    body::{BodySize, BoxBody, MessageBody},
+    h1,
+};
+use actix_service::{Service, ServiceFactory};
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use tokio::net::TcpStream;
+
+use super::transport::write_and_close;
+
+/// What a handler leaves in its response's extensions: called with the socket, and the bytes that
+/// came early, once the 101 is written.
+pub struct UpgradeHook(RefCell<Option<HookFn>>);
+
+type HookFn = Box<dyn FnOnce(TcpStream, Bytes)>;
+
+impl UpgradeHook {
+    /// A hook.
+    pub fn new(hook: impl FnOnce(TcpStream, Bytes) + 'static) -> Self {
+        Self(RefCell::new(Some(Box::new(hook))))
+    }
+}
+
+/// Makes an [`UpgradeService`] for each worker.
+pub struct UpgradeFactory<F, B>(F, PhantomData<B>);
+
+impl<F, B> UpgradeFactory<F, B> {
+    /// Serves upgrades with this application.
+    pub fn new(application: F) -> Self {
+        Self(application, PhantomData)
+    }
+}
+
+/// See the module's text.
+pub struct UpgradeService<S, B>(Rc<S>, PhantomData<B>);
+
+type Upgraded = (Request, Framed<TcpStream, h1::Codec>);
+
+impl<F, B> ServiceFactory<Upgraded> for UpgradeFactory<F, B>
+where
+    F: ServiceFactory<Request, Config = ()> + 'static,
+    F::Response: Into<Response<B>>,
+    F::Error: Into<Response<BoxBody>>,
+    F::Service: 'static,
+    F::InitError: std::fmt::Debug + 'static,
+    F::Future: 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ();
+    type Error = Refused;
+    type Config = ();
+    type Service = UpgradeService<F::Service, B>;
+    type InitError = F::InitError;
+    type Future = LocalBoxFuture<'static, Result<Self::Service, Self::InitError>>;
+
+    fn new_service(&self, (): ()) -> Self::Future {
+        let service = self.0.new_service(());
+        Box::pin(async move { Ok(UpgradeService(Rc::new(service.await?), PhantomData)) })
+    }
+}
+
+/// Never made: the service answers by itself. The dispatcher wants a type that can be an answer.
+#[derive(Debug)]
+pub struct Refused;
+
+impl Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("refused")
+    }
+}
+
+impl From<Refused> for Response<BoxBody> {
+    fn from(_: Refused) -> Self {
+        Self::internal_server_error()
+    }
+}
+
+impl<S, B> Service<Upgraded> for UpgradeService<S, B>
+where
+    S: Service<Request> + 'static,
+    S::Response: Into<Response<B>>,
+    S::Error: Into<Response<BoxBody>>,
+    B: MessageBody + 'static,
+{
+    type Response = ();
+    type Error = Refused;
+    type Future = LocalBoxFuture<'static, Result<(), Refused>>;
+
+    actix_service::always_ready!();
+
+    fn call(&self, (request, framed): Upgraded) -> Self::Future {
+        let answer = self.0.call(request);
+        Box::pin(async move {
+            let response = match answer.await {
+                Ok(response) => response.into().map_into_boxed_body(),
+                Err(error) => error.into(),
+            };
+            serve(response, framed).await;
+            Ok(())
+        })
+    }
+}
+
+async fn serve(response: Response<BoxBody>, framed: Framed<TcpStream, h1::Codec>) {
+    let hook = response
+        .extensions()
+        .get::<UpgradeHook>()
+        .and_then(|hook| hook.0.borrow_mut().take());
+    let parts = framed.into_parts();
+    let (io, mut codec, early) = (parts.io, parts.codec, parts.read_buf.freeze());
+    // What the dispatcher had not written yet of an earlier answer on this connection.
+    let mut out = parts.write_buf;
+    let mut body = None;
+    let response = response.map_body(|_, taken| body = Some(taken));
+    let Some(hook) = hook else {
+        let body = match body {
+            Some(body) => actix_http::body::to_bytes(body).await.unwrap_or_default(),
+            None => Bytes::new(),
+        };
+        let head = (response, BodySize::Sized(body.len() as u64));
+        if codec.encode(h1::Message::Item(head), &mut out).is_ok() {
+            out.extend_from_slice(&body);
+            write_and_close(&io, &out).await;
+        }
+        return;
+    };
+    if codec.encode(h1::Message::Item((response, BodySize::None)), &mut out).is_err() {
+        return;
+    }
+    if write_all(&io, &out).await.is_ok() {
+        // A copy of the few bytes that may have come early, or nothing: not the buffer.
+        let early = Bytes::copy_from_slice(&early);
+        hook(io, early);
+    }
+}
+
+async fn write_all(io: &TcpStream, mut bytes: &[u8]) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        io.writable().await?;
+        match io.try_write(bytes) {
+            Ok(n) => bytes = &bytes[n..],
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

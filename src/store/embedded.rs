@@ -1,0 +1,270 @@
+//! The store of a single process: a map under a lock, the transitions of [`crate::login`].
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use super::{Backend, EndDone, NewLogin, ScanDone, StoreError};
+use crate::{
+    clock::{Clock, Timestamp},
+    keys::{Claim, Hash, LoginId},
+    login::{
+        Attempt, Because, Codes, Ending, Login, OwnerRefusal, PhoneRefusal, Refused, State,
+    },
+};
+
+/// How often what has ended is thrown away.
+const SWEEP: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+struct Inner {
+    logins: HashMap<LoginId, Login>,
+    /// The current web login of each user, and when it ends by itself.
+    users: HashMap<String, (LoginId, Timestamp)>,
+    swept: Timestamp,
+}
+
+/// A store in memory, shared by the threads of one process.
+#[derive(Clone)]
+pub struct EmbeddedStore {
+    inner: Arc<Mutex<Inner>>,
+    clock: Clock,
+    changes: mpsc::Sender<LoginId>,
+}
+
+impl EmbeddedStore {
+    /// An empty store that tells `changes` which logins have changed. Where `changes` is full, the
+    /// transition waits: the phone that causes it feels the load, and nothing is lost.
+    pub fn new(clock: Clock, changes: mpsc::Sender<LoginId>) -> Self {
+        Self { inner: Arc::default(), clock, changes }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic under this lock would leave a login taken out of the map, nothing worse.
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Takes a live login out of the map, applies `transition`, puts back what it gives.
+    fn transition<T>(
+        &self,
+        id: LoginId,
+        transition: impl FnOnce(Option<Login>, Timestamp) -> (Option<Login>, T),
+    ) -> T {
+        let now = self.clock.now();
+        let mut inner = self.lock();
+        let login = inner.logins.remove(&id).filter(|login| now < login.gone_at());
+        let (login, result) = transition(login, now);
+        if let Some(login) = login {
+            inner.logins.insert(id, login);
+        }
+        result
+    }
+
+    async fn changed(&self, id: LoginId) {
+        // Closed only when the feed is gone, and then the process is about to end.
+        let _ = self.changes.send(id).await;
+    }
+
+    /// How many records there are: for tests that look for leftovers.
+    pub fn len(&self) -> usize {
+        self.lock().logins.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+type Kept<T> = (Option<Login>, T);
+
+fn kept<T, E>(result: Result<(Login, T), Box<Refused<E>>>) -> Kept<Result<T, E>> {
+    match result {
+        Ok((login, value)) => (Some(login), Ok(value)),
+        Err(refused) => (Some(refused.login), Err(refused.why)),
+    }
+}
+
+#[async_trait(?Send)]
+impl Backend for EmbeddedStore {
+    async fn create(&self, new: &NewLogin) -> Result<Timestamp, StoreError> {
+        let now = self.clock.now();
+        let mut inner = self.lock();
+        if now.since(inner.swept) >= SWEEP {
+            inner.swept = now;
+            inner.logins.retain(|_, login| now < login.gone_at());
+            inner.users.retain(|_, (_, until)| now < *until);
+        }
+        let codes =
+            Codes { start: now, rotate: new.rotate, first: 1, hashes: new.hashes.clone() };
+        let mut login = Login::new(1, new.protocol, new.proof, codes, now + new.wait, now);
+        login.facts = new.facts.clone();
+        inner.logins.insert(new.id, login);
+        Ok(now)
+    }
+
+    async fn scan(
+        &self,
+        id: LoginId,
+        attempt: Attempt,
+    ) -> Result<Result<ScanDone, PhoneRefusal>, StoreError> {
+        let result = self.transition(id, |login, now| {
+            let Some(login) = login else { return (None, Err(PhoneRefusal::Unknown)) };
+            kept(login.attempt(attempt, now).map(|(login, answer, repeated)| {
+                let facts = match &login.state {
+                    State::Scanned { .. } => login.facts.clone().map(|f| (f, login.created)),
+                    _ => None,
+                };
+                (login, ScanDone { answer, repeated, facts })
+            }))
+        });
+        if matches!(&result, Ok(done) if !done.repeated) {
+            self.changed(id).await;
+        }
+        Ok(result)
+    }
+
+    async fn confirm(
+        &self,
+        claim: &Claim,
+        user: &str,
+        sealed: Vec<u8>,
+        collect: Duration,
+    ) -> Result<Result<bool, PhoneRefusal>, StoreError> {
+        self.decide(claim, |login, now| login.confirm(claim, user, sealed, collect, now)).await
+    }
+
+    async fn deny(
+        &self,
+        claim: &Claim,
+        user: &str,
+    ) -> Result<Result<bool, PhoneRefusal>, StoreError> {
+        self.decide(claim, |login, now| login.deny(claim, user, now)).await
+    }
+
+    async fn read(&self, ids: &[LoginId]) -> Result<Vec<Option<Login>>, StoreError> {
+        let now = self.clock.now();
+        let inner = self.lock();
+        let live = |id| inner.logins.get(id).filter(|login| now < login.gone_at()).cloned();
+        Ok(ids.iter().map(live).collect())
+    }
+
+    async fn acknowledge(
+        &self,
+        id: LoginId,
+        epoch: u32,
+        user: &str,
+        ttl: Duration,
+    ) -> Result<Result<(), OwnerRefusal>, StoreError> {
+        let until = self.clock.now() + ttl;
+        self.lock().users.insert(user.into(), (id, until));
+        Ok(self.transition(id, |login, now| {
+            let Some(login) = login else { return (None, Err(OwnerRefusal::Over)) };
+            kept(login.acknowledge(epoch, now).map(|login| (login, ())))
+        }))
+    }
+
+    async fn end(
+        &self,
+        id: LoginId,
+        epoch: u32,
+        because: Because,
+    ) -> Result<EndDone, StoreError> {
+        Ok(self.transition(id, |login, now| {
+            let Some(login) = login else { return (None, EndDone::Gone) };
+            match login.end(epoch, because, now) {
+                Ok(login) => {
+                    let is_undelivered =
+                        |s: &State| matches!(s, State::Ended { ending: Ending::Undelivered, .. });
+                    let undelivered = login.as_ref().is_some_and(|l| is_undelivered(&l.state));
+                    (login, EndDone::Ended { undelivered })
+                }
+                Err(refused) => {
+                    let Refused { login, why } = *refused;
+                    (Some(login.clone()), EndDone::Refused(why, Box::new(login)))
+                }
+            }
+        }))
+    }
+
+    async fn resume(&self, id: LoginId, proof: &Hash) -> Result<Option<Login>, StoreError> {
+        let resumed = self.transition(id, |login, now| {
+            let Some(login) = login else { return (None, None) };
+            match login.resume(proof, now) {
+                Ok(login) => (Some(login.clone()), Some(login)),
+                Err(refused) => (Some(refused.login), None),
+            }
+        });
+        if resumed.is_some() {
+            self.changed(id).await;
+        }
+        Ok(resumed)
+    }
+
+    async fn reclaim(&self, id: LoginId, wanted: &Login) -> Result<Login, StoreError> {
+        Ok(self.transition(id, |login, _| {
+            let login = match login {
+                None => wanted.clone(),
+                Some(login) => Login { epoch: login.epoch.max(wanted.epoch), ..login },
+            };
+            (Some(login.clone()), login)
+        }))
+    }
+
+    async fn current(&self, user: &str) -> Result<Option<LoginId>, StoreError> {
+        let now = self.clock.now();
+        let current = self.lock().users.get(user).copied();
+        Ok(current.filter(|(_, until)| now < *until).map(|(id, _)| id))
+    }
+
+    async fn revoke(&self, user: &str, id: LoginId) -> Result<bool, StoreError> {
+        let was_current = {
+            let mut inner = self.lock();
+            let current = inner.users.get(user).is_some_and(|(current, _)| *current == id);
+            if current {
+                inner.users.remove(user);
+            }
+            current
+        };
+        let was_pending = self.transition(id, |login, now| match login {
+            // The browser has the token, or it could not end it: delivered, and now over.
+            Some(login) if login.is_pending_for(user, now) => {
+                let scan = login.scan().cloned();
+                let until = now + crate::login::RECEIPT;
+                let state = scan.map(|scan| State::Ended { ending: Ending::Delivered, until, scan });
+                (state.map(|state| Login { state, changed: now, ..login }), true)
+            }
+            login => (login, false),
+        });
+        Ok(was_current || was_pending)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+impl EmbeddedStore {
+    /// A confirmation or a denial: whether it repeats an earlier one.
+    async fn decide(
+        &self,
+        claim: &Claim,
+        decision: impl FnOnce(Login, Timestamp) -> Result<Login, Box<Refused<PhoneRefusal>>>,
+    ) -> Result<Result<bool, PhoneRefusal>, StoreError> {
+        let result = self.transition(claim.id, |login, now| {
+            let Some(login) = login else { return (None, Err(PhoneRefusal::Unknown)) };
+            // Only a scanned login can be decided about; after that an answer is a repetition.
+            let repeated = !matches!(login.state, State::Scanned { .. });
+            kept(decision(login, now).map(|login| (login, repeated)))
+        });
+        if result == Ok(false) {
+            self.changed(claim.id).await;
+        }
+        Ok(result)
+    }
+}

@@ -1,0 +1,326 @@
+//! Where logins are kept. Only this folder knows key names and TTLs.
+//!
+//! [`Store`] is what the rest of the service calls: one [`Backend`], timed and counted. There are
+//! two backends, one conformance suite (`tests/it/conformance.rs`), and one rule: each method is
+//! one atomic transition on the store's own clock.
+
+mod embedded;
+pub mod redis;
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+pub use self::embedded::EmbeddedStore;
+use crate::{
+    clock::{Clock, Timestamp},
+    keys::{Claim, Hash, LoginId},
+    login::{
+        Answer, Attempt, Because, Facts, Held, Login, Outcome, OwnerRefusal, PhoneRefusal,
+        Protocol,
+    },
+    metrics::{Metrics, StoreErrorKind, StoreOperation},
+};
+
+/// The store could not be asked, or gave an answer that makes no sense.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{detail}")]
+pub struct StoreError {
+    /// For the metric.
+    pub kind: StoreErrorKind,
+    /// For the log; holds no key and no token.
+    pub detail: String,
+}
+
+/// What is needed for a new login besides the store's time.
+#[derive(Clone, Debug)]
+pub struct NewLogin {
+    /// Its id.
+    pub id: LoginId,
+    /// The browser's protocol.
+    pub protocol: Protocol,
+    /// Recognises the resume secret.
+    pub proof: Hash,
+    /// The hashes of all its codes.
+    pub hashes: Vec<Hash>,
+    /// How long it waits.
+    pub wait: Duration,
+    /// How long each code is shown.
+    pub rotate: Option<Duration>,
+    /// What the person who confirms will be shown.
+    pub facts: Option<Facts>,
+}
+
+/// What a scan did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScanDone {
+    /// What the phone is told.
+    pub answer: Answer,
+    /// Whether it had been told the same before.
+    pub repeated: bool,
+    /// The browser's facts, and when the login was created and claimed: only while it waits for
+    /// the confirmation.
+    pub facts: Option<(Facts, Timestamp)>,
+}
+
+/// What an owner's attempt to end a login found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndDone {
+    /// It is over now; `undelivered`: with a token that nobody collected.
+    Ended {
+        /// Whether a token was waiting.
+        undelivered: bool,
+    },
+    /// There was no record: expired by itself, or forgotten.
+    Gone,
+    /// Not ended.
+    Refused(OwnerRefusal, Box<Login>),
+}
+
+/// What a store must do. Every method is one atomic step on the store's clock.
+#[async_trait(?Send)]
+pub trait Backend {
+    /// Creates a record with its TTL; the store's time.
+    async fn create(&self, login: &NewLogin) -> Result<Timestamp, StoreError>;
+
+    /// A phone scans.
+    async fn scan(
+        &self,
+        id: LoginId,
+        attempt: Attempt,
+    ) -> Result<Result<ScanDone, PhoneRefusal>, StoreError>;
+
+    /// The person confirms; whether it had been confirmed before.
+    async fn confirm(
+        &self,
+        claim: &Claim,
+        user: &str,
+        sealed: Vec<u8>,
+        collect: Duration,
+    ) -> Result<Result<bool, PhoneRefusal>, StoreError>;
+
+    /// The person declines; whether it had been declined before.
+    async fn deny(
+        &self,
+        claim: &Claim,
+        user: &str,
+    ) -> Result<Result<bool, PhoneRefusal>, StoreError>;
+
+    /// Records, in the order of the ids.
+    async fn read(&self, ids: &[LoginId]) -> Result<Vec<Option<Login>>, StoreError>;
+
+    /// The browser has the token: first the user's web login, which lasts `ttl`, then the record.
+    async fn acknowledge(
+        &self,
+        id: LoginId,
+        epoch: u32,
+        user: &str,
+        ttl: Duration,
+    ) -> Result<Result<(), OwnerRefusal>, StoreError>;
+
+    /// The owner ends a login.
+    async fn end(
+        &self,
+        id: LoginId,
+        epoch: u32,
+        because: Because,
+    ) -> Result<EndDone, StoreError>;
+
+    /// A browser takes its login over: the login with its raised epoch; `None` if it can't be.
+    async fn resume(&self, id: LoginId, proof: &Hash) -> Result<Option<Login>, StoreError>;
+
+    /// Makes a forgotten record again if it is absent, and raises an epoch that fell back; the
+    /// login as it stands then.
+    async fn reclaim(&self, id: LoginId, login: &Login) -> Result<Login, StoreError>;
+
+    /// The `jti` of the user's current web login.
+    async fn current(&self, user: &str) -> Result<Option<LoginId>, StoreError>;
+
+    /// Ends the web login `id` of `user`, current or pending; whether it was there.
+    async fn revoke(&self, user: &str, id: LoginId) -> Result<bool, StoreError>;
+
+    /// The store's clock, as far as this process knows it.
+    fn now(&self) -> Timestamp;
+}
+
+/// The store of one thread: a backend, timed and counted.
+#[derive(Clone)]
+pub struct Store {
+    backend: Rc<dyn Backend>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+}
+
+/// Makes the store of each thread: connections are driven by the thread that uses them, so that no
+/// command waits for another thread to wake up.
+#[derive(Clone)]
+pub enum StoreFactory {
+    /// One process, in memory.
+    Embedded(EmbeddedStore),
+    /// Shared by many.
+    Redis(Arc<redis::Connector>),
+}
+
+impl StoreFactory {
+    /// The store of the calling thread.
+    pub fn make(&self, metrics: &Arc<Metrics>, clock: &Clock) -> Store {
+        let backend: Rc<dyn Backend> = match self {
+            Self::Embedded(store) => Rc::new(store.clone()),
+            Self::Redis(connector) => {
+                Rc::new(redis::RedisStore::new(connector.clone(), clock.clone()))
+            }
+        };
+        Store { backend, metrics: metrics.clone(), clock: clock.clone() }
+    }
+}
+
+impl Store {
+    async fn timed<T>(
+        &self,
+        operation: StoreOperation,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let start = self.clock.now();
+        let result = call.await;
+        self.metrics.store_seconds.observe(operation, self.clock.now().since(start));
+        if let Err(error) = &result {
+            self.metrics.store_errors.inc(operation, error.kind);
+            tracing::debug!(?operation, kind = ?error.kind, detail = error.detail, "store failed");
+        }
+        result
+    }
+
+    /// See [`Backend::create`]; what the owner keeps of the new login.
+    pub async fn create(
+        &self,
+        login: &NewLogin,
+        seed: crate::keys::Seed,
+    ) -> Result<Held, StoreError> {
+        let now = self.timed(StoreOperation::Create, self.backend.create(login)).await?;
+        Ok(Held {
+            id: login.id,
+            seed,
+            epoch: 1,
+            protocol: login.protocol,
+            created: now,
+            deadline: now + login.wait,
+            codes_start: now,
+            rotate: login.rotate,
+            first_code: 1,
+        })
+    }
+
+    /// See [`Backend::scan`].
+    pub async fn scan(
+        &self,
+        id: LoginId,
+        attempt: Attempt,
+    ) -> Result<Result<ScanDone, PhoneRefusal>, StoreError> {
+        self.timed(StoreOperation::Scan, self.backend.scan(id, attempt)).await
+    }
+
+    /// See [`Backend::confirm`].
+    pub async fn confirm(
+        &self,
+        claim: &Claim,
+        user: &str,
+        sealed: Vec<u8>,
+        collect: Duration,
+    ) -> Result<Result<bool, PhoneRefusal>, StoreError> {
+        let call = self.backend.confirm(claim, user, sealed, collect);
+        self.timed(StoreOperation::Confirm, call).await
+    }
+
+    /// See [`Backend::deny`].
+    pub async fn deny(
+        &self,
+        claim: &Claim,
+        user: &str,
+    ) -> Result<Result<bool, PhoneRefusal>, StoreError> {
+        self.timed(StoreOperation::Deny, self.backend.deny(claim, user)).await
+    }
+
+    /// See [`Backend::read`].
+    pub async fn read_many(&self, ids: &[LoginId]) -> Result<Vec<Option<Login>>, StoreError> {
+        self.timed(StoreOperation::Read, self.backend.read(ids)).await
+    }
+
+    /// One record.
+    pub async fn read(&self, id: LoginId) -> Result<Option<Login>, StoreError> {
+        Ok(self.read_many(&[id]).await?.pop().flatten())
+    }
+
+    /// See [`Backend::acknowledge`].
+    pub async fn acknowledge(
+        &self,
+        id: LoginId,
+        epoch: u32,
+        user: &str,
+        ttl: Duration,
+    ) -> Result<Result<(), OwnerRefusal>, StoreError> {
+        let call = self.backend.acknowledge(id, epoch, user, ttl);
+        self.timed(StoreOperation::Acknowledge, call).await
+    }
+
+    /// See [`Backend::end`].
+    pub async fn end(
+        &self,
+        id: LoginId,
+        epoch: u32,
+        because: Because,
+    ) -> Result<EndDone, StoreError> {
+        self.timed(StoreOperation::End, self.backend.end(id, epoch, because)).await
+    }
+
+    /// See [`Backend::resume`].
+    pub async fn resume(&self, id: LoginId, proof: &Hash) -> Result<Option<Login>, StoreError> {
+        self.timed(StoreOperation::Resume, self.backend.resume(id, proof)).await
+    }
+
+    /// See [`Backend::reclaim`].
+    pub async fn reclaim(&self, id: LoginId, login: &Login) -> Result<Login, StoreError> {
+        self.timed(StoreOperation::Reclaim, self.backend.reclaim(id, login)).await
+    }
+
+    /// What the phone's receipt shows; `None` if the claim is not of a login that is known.
+    pub async fn outcome(&self, claim: &Claim) -> Result<Option<(Outcome, String)>, StoreError> {
+        let Some(login) = self.read(claim.id).await? else { return Ok(None) };
+        let Some(scan) = login.scan().filter(|scan| scan.claim.matches(&claim.hash())) else {
+            return Ok(None);
+        };
+        let now = self.now();
+        // The web login is written before the record: where the record still says approved, the
+        // user's entry knows better.
+        let current = match login.outcome(false, now) {
+            Outcome::Approved | Outcome::Ended(crate::login::Ending::Undelivered) => {
+                self.current(&scan.user).await? == Some(claim.id)
+            }
+            _ => false,
+        };
+        Ok(Some((login.outcome(current, now), scan.user.clone())))
+    }
+
+    /// See [`Backend::current`].
+    pub async fn current(&self, user: &str) -> Result<Option<LoginId>, StoreError> {
+        self.timed(StoreOperation::Current, self.backend.current(user)).await
+    }
+
+    /// Whether the web login `id` of `user` is good: current, or pending.
+    pub async fn is_good(&self, user: &str, id: LoginId) -> Result<bool, StoreError> {
+        if self.current(user).await? == Some(id) {
+            return Ok(true);
+        }
+        let login = self.read(id).await?;
+        Ok(login.is_some_and(|login| login.is_pending_for(user, self.now())))
+    }
+
+    /// See [`Backend::revoke`].
+    pub async fn revoke(&self, user: &str, id: LoginId) -> Result<bool, StoreError> {
+        self.timed(StoreOperation::Revoke, self.backend.revoke(user, id)).await
+    }
+
+    /// See [`Backend::now`].
+    pub fn now(&self) -> Timestamp {
+        self.backend.now()
+    }
+}

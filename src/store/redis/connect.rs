@@ -1,0 +1,348 @@
+//! Connections to Redis: who is the primary, with which credentials, over which TLS.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use bb8_redis::bb8;
+use redis::{
+    Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, Pipeline,
+    RedisConnectionInfo, RedisError, RedisFuture, RedisResult, ServerErrorKind, TlsCertificates,
+    Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    cluster::ClusterClient,
+    cluster_async::ClusterConnection,
+    io::tcp::TcpSettings,
+};
+
+use super::names::Names;
+use crate::{
+    clock::Timestamp,
+    config::{Node, Redis, RedisNodes},
+    metrics::StoreErrorKind,
+    store::StoreError,
+};
+
+/// How long one command may take: longer than any pause of a healthy Redis, shorter than a phone's
+/// patience.
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a connection may take to be made.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Knows how to reach Redis.
+pub struct Connector {
+    config: Redis,
+    certificates: Option<TlsCertificates>,
+    names: Names,
+    /// What Redis's clock shows more than ours, in microseconds.
+    clock_offset: AtomicI64,
+}
+
+impl Connector {
+    /// Reads the certificate files. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn new(config: Redis) -> std::io::Result<Self> {
+        let read = |path: &std::path::PathBuf| std::fs::read(path);
+        let root_cert = config.ca_file.as_ref().map(read).transpose()?;
+        let client_tls = config
+            .client_identity
+            .as_ref()
+            .map(|(cert, key)| {
+                Ok::<_, std::io::Error>(redis::ClientTlsConfig {
+                    client_cert: read(cert)?,
+                    client_key: read(key)?,
+                })
+            })
+            .transpose()?;
+        let certificates = config.url.tls.then_some(TlsCertificates { client_tls, root_cert });
+        let names = Names::new(&config.prefix, config.url.db);
+        Ok(Self { config, certificates, names, clock_offset: AtomicI64::new(0) })
+    }
+
+    /// The names of keys and channels.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Notes what Redis's clock showed between two readings of ours: about half-way.
+    pub fn compare_clocks(&self, theirs: Timestamp, sent: Timestamp, received: Timestamp) {
+        let middle = sent + received.since(sent) / 2;
+        let offset = theirs.as_micros() as i64 - middle.as_micros() as i64;
+        self.clock_offset.store(offset, Ordering::Relaxed);
+    }
+
+    /// What Redis's clock shows more than ours, in microseconds, as last noted.
+    pub fn clock_offset(&self) -> i64 {
+        self.clock_offset.load(Ordering::Relaxed)
+    }
+
+    /// The servers that the configuration names.
+    pub fn nodes(&self) -> &RedisNodes {
+        &self.config.url.nodes
+    }
+
+    fn info(&self, node: &Node, settings: RedisConnectionInfo) -> RedisResult<ConnectionInfo> {
+        let (host, port) = (node.host.clone(), node.port);
+        let addr = if self.config.url.tls {
+            ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
+        } else {
+            ConnectionAddr::Tcp(host, port)
+        };
+        // Without nodelay a pipelined command waits for the previous answer's acknowledgement.
+        let tcp = TcpSettings::default().set_nodelay(true);
+        Ok(addr.into_connection_info()?.set_redis_settings(settings).set_tcp_settings(tcp))
+    }
+
+    fn settings(&self) -> RedisConnectionInfo {
+        let url = &self.config.url;
+        let mut settings = RedisConnectionInfo::default().set_db(i64::from(url.db));
+        if let Some(user) = &url.user {
+            settings = settings.set_username(user);
+        }
+        if let Some(password) = &url.password {
+            settings = settings.set_password(String::from_utf8_lossy(password.expose()));
+        }
+        settings
+    }
+
+    /// A client for one server.
+    ///
+    /// # Errors
+    /// Unusable certificates.
+    pub fn client(&self, node: &Node) -> RedisResult<Client> {
+        let info = self.info(node, self.settings())?;
+        match &self.certificates {
+            Some(certificates) => Client::build_with_tls(info, certificates.clone()),
+            None => Client::open(info),
+        }
+    }
+
+    /// A pipelining connection to one server.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being made within [`CONNECT_TIMEOUT`].
+    pub async fn connect_to(&self, node: &Node) -> RedisResult<MultiplexedConnection> {
+        let config = redis::AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT));
+        self.client(node)?.get_multiplexed_async_connection_with_config(&config).await
+    }
+
+    /// The server that takes the writes now; `None` in a Cluster, where each slot has its own.
+    ///
+    /// # Errors
+    /// No Sentinel that answers, or none that knows the primary.
+    pub async fn primary(&self) -> RedisResult<Option<Node>> {
+        match self.nodes() {
+            RedisNodes::Single(node) => Ok(Some(node.clone())),
+            RedisNodes::Cluster(_) => Ok(None),
+            RedisNodes::Sentinel { nodes, master } => {
+                let mut last = None;
+                for sentinel in nodes {
+                    match self.ask_sentinel(sentinel, master).await {
+                        Ok(node) => return Ok(Some(node)),
+                        Err(error) => last = Some(error),
+                    }
+                }
+                Err(last.unwrap_or_else(|| (ErrorKind::InvalidClientConfig, "no Sentinel").into()))
+            }
+        }
+    }
+
+    /// Asks one Sentinel, then the server that it names, whether it is the primary: a Sentinel
+    /// that missed a failover still names the old one.
+    async fn ask_sentinel(&self, sentinel: &Node, master: &str) -> RedisResult<Node> {
+        let mut settings = self.settings().set_db(0);
+        if self.config.url.user.is_none() && self.config.url.password.is_none() {
+            settings = RedisConnectionInfo::default();
+        }
+        let info = self.info(sentinel, settings)?;
+        let client = match &self.certificates {
+            Some(certificates) => Client::build_with_tls(info, certificates.clone())?,
+            None => Client::open(info)?,
+        };
+        let config = redis::AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT));
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let address: Option<(String, u16)> = redis::cmd("SENTINEL")
+            .arg("GET-MASTER-ADDR-BY-NAME")
+            .arg(master)
+            .query_async(&mut connection)
+            .await?;
+        let Some((host, port)) = address else {
+            let what = "the Sentinel does not know this primary";
+            return Err((ErrorKind::InvalidClientConfig, what, master.to_owned()).into());
+        };
+        let node = Node { host, port };
+        let mut connection = self.connect_to(&node).await?;
+        let role: Vec<Value> = redis::cmd("ROLE").query_async(&mut connection).await?;
+        match role.first() {
+            Some(Value::BulkString(role)) if role == b"master" => Ok(node),
+            _ => Err((ErrorKind::Io, "the Sentinel names a server that is not the primary").into()),
+        }
+    }
+
+    /// Whether commands are answered.
+    ///
+    /// # Errors
+    /// Whatever keeps them from it.
+    pub async fn check(&self) -> RedisResult<()> {
+        let link = self.connect_any().await?;
+        let mut connection = Connection { link, broken: Arc::default() };
+        redis::cmd("PING").query_async(&mut connection).await
+    }
+
+    async fn connect_any(&self) -> RedisResult<Link> {
+        match self.nodes() {
+            RedisNodes::Cluster(nodes) => {
+                let infos = nodes
+                    .iter()
+                    .map(|node| self.info(node, self.settings()))
+                    .collect::<RedisResult<Vec<_>>>()?;
+                let mut builder = ClusterClient::builder(infos)
+                    .connection_timeout(CONNECT_TIMEOUT)
+                    .response_timeout(RESPONSE_TIMEOUT)
+                    .retries(4)
+                    .tcp_settings(TcpSettings::default().set_nodelay(true));
+                if let Some(certificates) = &self.certificates {
+                    builder = builder.certs(certificates.clone());
+                }
+                Ok(Link::Cluster(builder.build()?.get_async_connection().await?))
+            }
+            _ => {
+                let node = self.primary().await?.ok_or((ErrorKind::Io, "no primary"))?;
+                Ok(Link::Single(self.connect_to(&node).await?))
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
+enum Link {
+    Single(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+/// A shared, pipelining connection that knows when it has broken.
+#[derive(Clone)]
+pub struct Connection {
+    link: Link,
+    broken: Arc<AtomicBool>,
+}
+
+impl Connection {
+    /// Whether an error means that this connection is of no use any more.
+    fn note(&self, error: &RedisError) {
+        // A Cluster connection mends its links itself; a server that has become a replica must be
+        // left for the new primary; after a timeout nobody knows what the line is worth.
+        let broken = match &self.link {
+            Link::Cluster(_) => error.is_unrecoverable_error(),
+            Link::Single(_) => {
+                error.is_io_error()
+                    || error.is_unrecoverable_error()
+                    || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+            }
+        };
+        if broken {
+            self.broken.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The Cluster's own connection, where it is one.
+    pub fn cluster(&self) -> Option<ClusterConnection> {
+        match &self.link {
+            Link::Cluster(cluster) => Some(cluster.clone()),
+            Link::Single(_) => None,
+        }
+    }
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        Box::pin(async move {
+            let result = match &mut self.link {
+                Link::Single(link) => link.req_packed_command(cmd).await,
+                Link::Cluster(link) => link.req_packed_command(cmd).await,
+            };
+            result.inspect_err(|error| self.note(error))
+        })
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        cmd: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        Box::pin(async move {
+            let result = match &mut self.link {
+                Link::Single(link) => link.req_packed_commands(cmd, offset, count).await,
+                Link::Cluster(link) => link.req_packed_commands(cmd, offset, count).await,
+            };
+            result.inspect_err(|error| self.note(error))
+        })
+    }
+
+    fn get_db(&self) -> i64 {
+        match &self.link {
+            Link::Single(link) => link.get_db(),
+            Link::Cluster(link) => link.get_db(),
+        }
+    }
+}
+
+/// What bb8 calls to make connections and to look after them.
+pub(super) struct Manager(pub(super) Arc<Connector>);
+
+impl bb8::ManageConnection for Manager {
+    type Connection = Connection;
+    type Error = RedisError;
+
+    async fn connect(&self) -> Result<Connection, RedisError> {
+        let link = self.0.connect_any().await?;
+        Ok(Connection { link, broken: Arc::default() })
+    }
+
+    /// No PING: that would be one more round trip for each command. A connection that has failed
+    /// knows it, and a silent one is found by the feed's heartbeat or the next command's timeout.
+    async fn is_valid(&self, connection: &mut Connection) -> Result<(), RedisError> {
+        if self.has_broken(connection) {
+            return Err((ErrorKind::Io, "the connection has broken").into());
+        }
+        Ok(())
+    }
+
+    fn has_broken(&self, connection: &mut Connection) -> bool {
+        connection.broken.load(Ordering::Relaxed)
+    }
+}
+
+/// An error of Redis as the store's.
+pub(super) fn store_error(error: &RedisError) -> StoreError {
+    let kind = if error.is_timeout() {
+        StoreErrorKind::Timeout
+    } else if error.is_io_error()
+        || error.is_connection_dropped()
+        || error.is_connection_refusal()
+        || error.is_unrecoverable_error()
+    {
+        StoreErrorKind::Io
+    } else {
+        match (error.kind(), error.code()) {
+            (ErrorKind::AuthenticationFailed, _) | (_, Some("NOPERM" | "NOAUTH" | "WRONGPASS")) => {
+                StoreErrorKind::Auth
+            }
+            (ErrorKind::Server(ServerErrorKind::ReadOnly), _) => StoreErrorKind::ReadOnly,
+            (_, Some("OOM")) => StoreErrorKind::OutOfMemory,
+            _ => StoreErrorKind::Other,
+        }
+    };
+    StoreError { kind, detail: error.to_string() }
+}

@@ -1,0 +1,21 @@
+-- ARGV: epoch, 'deadline' | 'left' | 'lost'
+local epoch, because = tonumber(ARGV[1]), ARGV[2]
+local r, raw = load()
+if not r then return { GONE, '' } end
+if epoch < r[EPOCH] then return { SUPERSEDED, raw } end
+local state = r[STATE]
+if state > APPROVED then return { OVER, raw } end
+if state ~= APPROVED and because == 'deadline' and now < r[END] then return { EARLY, raw } end
+if state == WAITING then
+  redis.call('DEL', KEYS[1])
+  return { OK, '' }
+end
+if state == APPROVED and because ~= 'lost' then return { IS_APPROVED, raw } end
+r[EPOCH] = epoch
+if state == APPROVED then
+  finish(r, UNDELIVERED)
+  return { ENDED_UNDELIVERED, '' }
+end
+if because == 'deadline' then finish(r, EXPIRED)
+else finish(r, CANCELLED) end
+return { OK, '' }

@@ -1,0 +1,335 @@
+//! The store that instances share: Redis, with each transition as one Lua call.
+
+mod connect;
+mod names;
+mod record;
+
+use std::{
+    cell::Cell,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bb8_redis::bb8;
+use redis::{FromRedisValue, Script, ScriptInvocation};
+
+pub use self::{
+    connect::{CONNECT_TIMEOUT, Connection, Connector, RESPONSE_TIMEOUT},
+    names::Names,
+};
+use self::connect::{Manager, store_error};
+use super::{Backend, EndDone, NewLogin, ScanDone, StoreError};
+use crate::{
+    clock::{Clock, Timestamp},
+    keys::{Claim, Hash, LoginId},
+    login::{Answer, Attempt, Because, Codes, Login, OwnerRefusal, PhoneRefusal, Profile, Then},
+    metrics::StoreErrorKind,
+};
+
+/// After a connection could not be made, how long commands fail at once instead of each trying.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+macro_rules! script {
+    ($name:ident, $file:literal) => {
+        static $name: LazyLock<Script> = LazyLock::new(|| {
+            let prelude = include_str!("prelude.lua");
+            Script::new(&[&record::lua_constants(), prelude, include_str!($file)].concat())
+        });
+    };
+}
+script!(CREATE, "create.lua");
+script!(SCAN, "scan.lua");
+script!(DECIDE, "decide.lua");
+script!(ACKNOWLEDGE, "acknowledge.lua");
+script!(END, "end.lua");
+script!(RESUME, "resume.lua");
+script!(RECLAIM, "reclaim.lua");
+script!(REVOKE_PENDING, "revoke_pending.lua");
+static REVOKE_CURRENT: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("revoke_current.lua")));
+
+// The answers of the scripts, as prelude.lua numbers them.
+const OK: u8 = 0;
+const REPEATED: u8 = 1;
+const UNKNOWN: u8 = 2;
+const CONFLICT: u8 = 3;
+const NOT_YOURS: u8 = 4;
+const GONE: u8 = 5;
+const SUPERSEDED: u8 = 6;
+const IS_APPROVED: u8 = 7;
+const EARLY: u8 = 8;
+const OVER: u8 = 9;
+const ENDED_UNDELIVERED: u8 = 10;
+
+/// The store of one thread.
+pub struct RedisStore {
+    pool: bb8::Pool<Manager>,
+    connector: Arc<Connector>,
+    clock: Clock,
+    /// Until when connecting is not tried again.
+    away_until: Cell<Timestamp>,
+}
+
+impl RedisStore {
+    /// A store that connects when it is first used.
+    pub fn new(connector: Arc<Connector>, clock: Clock) -> Self {
+        // One pipelining connection a thread: a second one would only split the pipelines.
+        let pool = bb8::Pool::builder()
+            .max_size(1)
+            .connection_timeout(CONNECT_TIMEOUT * 2)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .retry_connection(false)
+            .build_unchecked(Manager(connector.clone()));
+        Self {
+            pool,
+            connector,
+            clock,
+            away_until: Cell::new(Timestamp::default()),
+        }
+    }
+
+    /// A handle of the shared connection.
+    pub async fn connection(&self) -> Result<Connection, StoreError> {
+        if self.clock.now() < self.away_until.get() {
+            let detail = "not reachable a moment ago".into();
+            return Err(StoreError { kind: StoreErrorKind::Io, detail });
+        }
+        match self.pool.get().await {
+            Ok(connection) => Ok(connection.clone()),
+            Err(error) => {
+                self.away_until.set(self.clock.now() + BACK_OFF);
+                Err(match error {
+                    bb8::RunError::User(error) => store_error(&error),
+                    bb8::RunError::TimedOut => StoreError {
+                        kind: StoreErrorKind::Timeout,
+                        detail: "no connection in time".into(),
+                    },
+                })
+            }
+        }
+    }
+
+    /// Runs a command. One that finds its connection dropped is sent once more over a new one:
+    /// every transition of ours may be repeated by the same caller.
+    async fn run<T>(
+        &self,
+        command: impl AsyncFn(&mut Connection) -> redis::RedisResult<T>,
+    ) -> Result<T, StoreError> {
+        let mut connection = self.connection().await?;
+        match command(&mut connection).await {
+            Err(error) if !error.is_timeout() && error.is_unrecoverable_error() => {
+                let mut connection = self.connection().await?;
+                command(&mut connection).await
+            }
+            result => result,
+        }
+        .map_err(|error| store_error(&error))
+    }
+
+    async fn script<T: FromRedisValue>(
+        &self,
+        call: &ScriptInvocation<'_>,
+    ) -> Result<T, StoreError> {
+        self.run(async |connection| call.invoke_async(connection).await).await
+    }
+
+    fn login_key(&self, id: LoginId) -> String {
+        self.connector.names().login(id)
+    }
+}
+
+fn nonsense(what: impl std::fmt::Display) -> StoreError {
+    StoreError { kind: StoreErrorKind::Other, detail: what.to_string() }
+}
+
+fn unpack(bytes: &[u8]) -> Result<Login, StoreError> {
+    record::unpack(bytes).map_err(nonsense)
+}
+
+fn phone_refusal(tag: u8) -> Result<PhoneRefusal, StoreError> {
+    match tag {
+        UNKNOWN => Ok(PhoneRefusal::Unknown),
+        CONFLICT => Ok(PhoneRefusal::Conflict),
+        NOT_YOURS => Ok(PhoneRefusal::NotYours),
+        other => Err(nonsense(format_args!("a script answered {other}"))),
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    duration.as_micros() as u64
+}
+
+#[async_trait(?Send)]
+impl Backend for RedisStore {
+    async fn create(&self, new: &NewLogin) -> Result<Timestamp, StoreError> {
+        let zero = Timestamp::default();
+        let codes =
+            Codes { start: zero, rotate: new.rotate, first: 1, hashes: new.hashes.clone() };
+        let mut login = Login::new(1, new.protocol, new.proof, codes, zero, zero);
+        login.facts = new.facts.clone();
+        let sent = self.clock.now();
+        let mut call = CREATE.key(self.login_key(new.id));
+        call.arg(record::pack(&login)).arg(micros(new.wait));
+        let now: u64 = self.script(&call).await?;
+        let now = Timestamp::from_micros(now);
+        self.connector.compare_clocks(now, sent, self.clock.now());
+        Ok(now)
+    }
+
+    async fn scan(
+        &self,
+        id: LoginId,
+        attempt: Attempt,
+    ) -> Result<Result<ScanDone, PhoneRefusal>, StoreError> {
+        let Attempt { code, user, claim, then } = attempt;
+        let (answer, sealed, collect, Profile { name, picture }) = match then {
+            Then::Approve { sealed, collect } => (0, sealed, collect, Profile::default()),
+            Then::Claim(profile) => (1, Vec::new(), Duration::ZERO, profile),
+        };
+        let mut call = SCAN.key(self.login_key(id));
+        call.arg(code.as_bytes()).arg(user).arg(claim.as_bytes()).arg(answer).arg(sealed);
+        call.arg(micros(collect)).arg(name.unwrap_or_default()).arg(picture.unwrap_or_default());
+        let (tag, answer, raw): (u8, u8, Vec<u8>) = self.script(&call).await?;
+        if !matches!(tag, OK | REPEATED) {
+            return Ok(Err(phone_refusal(tag)?));
+        }
+        let answer = if answer == 1 { Answer::Claimed } else { Answer::Approved };
+        let facts = if raw.is_empty() {
+            None
+        } else {
+            let login = unpack(&raw)?;
+            login.facts.map(|facts| (facts, login.created))
+        };
+        Ok(Ok(ScanDone { answer, repeated: tag == REPEATED, facts }))
+    }
+
+    async fn confirm(
+        &self,
+        claim: &Claim,
+        user: &str,
+        sealed: Vec<u8>,
+        collect: Duration,
+    ) -> Result<Result<bool, PhoneRefusal>, StoreError> {
+        let mut call = DECIDE.key(self.login_key(claim.id));
+        call.arg(claim.hash().as_bytes()).arg(user).arg("confirm").arg(sealed).arg(micros(collect));
+        decided(self.script(&call).await?)
+    }
+
+    async fn deny(
+        &self,
+        claim: &Claim,
+        user: &str,
+    ) -> Result<Result<bool, PhoneRefusal>, StoreError> {
+        let mut call = DECIDE.key(self.login_key(claim.id));
+        call.arg(claim.hash().as_bytes()).arg(user).arg("deny");
+        decided(self.script(&call).await?)
+    }
+
+    async fn read(&self, ids: &[LoginId]) -> Result<Vec<Option<Login>>, StoreError> {
+        let keys: Vec<_> = ids.iter().map(|id| self.login_key(*id)).collect();
+        let raw: Vec<Option<Vec<u8>>> = match &keys[..] {
+            [] => Vec::new(),
+            [key] => {
+                let get = redis::cmd("GET").arg(key).take();
+                vec![self.run(async |connection| get.query_async(connection).await).await?]
+            }
+            keys => {
+                let mget = redis::cmd("MGET").arg(keys).take();
+                self.run(async |connection| mget.query_async(connection).await).await?
+            }
+        };
+        raw.iter().map(|raw| raw.as_deref().map(unpack).transpose()).collect()
+    }
+
+    async fn acknowledge(
+        &self,
+        id: LoginId,
+        epoch: u32,
+        user: &str,
+        ttl: Duration,
+    ) -> Result<Result<(), OwnerRefusal>, StoreError> {
+        let mut set = redis::cmd("SET");
+        set.arg(self.connector.names().user(user)).arg(id.as_bytes()).arg("EX").arg(ttl.as_secs());
+        self.run(async |connection| set.query_async::<()>(connection).await).await?;
+        let mut call = ACKNOWLEDGE.key(self.login_key(id));
+        call.arg(epoch);
+        match self.script::<u8>(&call).await? {
+            OK => Ok(Ok(())),
+            SUPERSEDED => Ok(Err(OwnerRefusal::Superseded)),
+            _ => Ok(Err(OwnerRefusal::Over)),
+        }
+    }
+
+    async fn end(
+        &self,
+        id: LoginId,
+        epoch: u32,
+        because: Because,
+    ) -> Result<EndDone, StoreError> {
+        let because = match because {
+            Because::Deadline => "deadline",
+            Because::Left => "left",
+            Because::Lost => "lost",
+        };
+        let mut call = END.key(self.login_key(id));
+        call.arg(epoch).arg(because);
+        let (tag, raw): (u8, Vec<u8>) = self.script(&call).await?;
+        let why = match tag {
+            OK => return Ok(EndDone::Ended { undelivered: false }),
+            ENDED_UNDELIVERED => return Ok(EndDone::Ended { undelivered: true }),
+            GONE => return Ok(EndDone::Gone),
+            SUPERSEDED => OwnerRefusal::Superseded,
+            IS_APPROVED => OwnerRefusal::Approved,
+            EARLY => OwnerRefusal::Early,
+            OVER => OwnerRefusal::Over,
+            other => return Err(nonsense(format_args!("end.lua answered {other}"))),
+        };
+        let login = unpack(&raw)?;
+        Ok(EndDone::Refused(why, Box::new(login)))
+    }
+
+    async fn resume(&self, id: LoginId, proof: &Hash) -> Result<Option<Login>, StoreError> {
+        let mut call = RESUME.key(self.login_key(id));
+        call.arg(proof.as_bytes());
+        let raw: Option<Vec<u8>> = self.script(&call).await?;
+        raw.as_deref().map(unpack).transpose()
+    }
+
+    async fn reclaim(&self, id: LoginId, login: &Login) -> Result<Login, StoreError> {
+        let mut call = RECLAIM.key(self.login_key(id));
+        call.arg(record::pack(login)).arg(login.epoch);
+        unpack(&self.script::<Vec<u8>>(&call).await?)
+    }
+
+    async fn current(&self, user: &str) -> Result<Option<LoginId>, StoreError> {
+        let get = redis::cmd("GET").arg(self.connector.names().user(user)).take();
+        let id: Option<Vec<u8>> =
+            self.run(async |connection| get.query_async(connection).await).await?;
+        Ok(id.and_then(|id| id.try_into().ok()).map(LoginId::from_bytes))
+    }
+
+    async fn revoke(&self, user: &str, id: LoginId) -> Result<bool, StoreError> {
+        // Pending first: once the record is over, no acknowledgement can make it current again.
+        let mut call = REVOKE_PENDING.key(self.login_key(id));
+        call.arg(user);
+        let pending: bool = self.script(&call).await?;
+        let mut call = REVOKE_CURRENT.key(self.connector.names().user(user));
+        call.arg(id.as_bytes());
+        let current: bool = self.script(&call).await?;
+        Ok(pending || current)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now().shifted(self.connector.clock_offset())
+    }
+}
+
+fn decided(tag: u8) -> Result<Result<bool, PhoneRefusal>, StoreError> {
+    match tag {
+        OK => Ok(Ok(false)),
+        REPEATED => Ok(Ok(true)),
+        other => phone_refusal(other).map(Err),
+    }
+}

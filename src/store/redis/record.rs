@@ -1,0 +1,196 @@
+//! A login as it stands in Redis: one MessagePack array under one key.
+//!
+//! An array, because Redis's Lua reads and writes it with the `cmsgpack` that it ships, and because
+//! one string of 200 bytes costs Redis half of what a hash of fields costs. The positions are
+//! counted the same in `prelude.lua`; new fields go to the end.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use crate::{
+    clock::Timestamp,
+    keys::Hash,
+    login::{Answer, Codes, Ending, Facts, Login, Profile, Protocol, Scan, State},
+};
+
+/// The array. Times are microseconds since the Unix epoch; absent texts are empty.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    state: u8,
+    epoch: u32,
+    protocol: u8,
+    created: u64,
+    changed: u64,
+    end: u64,
+    proof: ByteBuf,
+    codes_start: u64,
+    rotate: u64,
+    first_code: u32,
+    hashes: ByteBuf,
+    facts: (String, String, String),
+    /// Empty until somebody scans.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    scan: Vec<ScanRecord>,
+    #[serde(default, skip_serializing_if = "<[u8]>::is_empty")]
+    sealed: ByteBuf,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct ScanRecord {
+    user: String,
+    code: ByteBuf,
+    number: u32,
+    claim: ByteBuf,
+    answer: u8,
+    name: String,
+    picture: String,
+}
+
+/// What stands under the key is not a record.
+#[derive(Debug, thiserror::Error)]
+#[error("a record in Redis cannot be read: {0}")]
+pub(super) struct BadRecord(String);
+
+const WAITING: u8 = 0;
+const SCANNED: u8 = 1;
+const APPROVED: u8 = 2;
+/// The endings follow, in the order of [`ENDINGS`].
+const ENDED: u8 = 3;
+const ENDINGS: [Ending; 5] =
+    [Ending::Delivered, Ending::Undelivered, Ending::Denied, Ending::Expired, Ending::Cancelled];
+
+/// The numbers of `prelude.lua` that must be the same here.
+pub(super) fn lua_constants() -> String {
+    use crate::login::{CONFIRM, GRACE, RECEIPT, SLACK};
+    format!(
+        "local WAITING, SCANNED, APPROVED = {WAITING}, {SCANNED}, {APPROVED}\n\
+         local DELIVERED, UNDELIVERED, DENIED, EXPIRED, CANCELLED = {}, {}, {}, {}, {}\n\
+         local GRACE, CONFIRM, RECEIPT, SLACK = {}, {}, {}, {}\n",
+        ENDED,
+        ENDED + 1,
+        ENDED + 2,
+        ENDED + 3,
+        ENDED + 4,
+        GRACE.as_micros(),
+        CONFIRM.as_micros(),
+        RECEIPT.as_micros(),
+        SLACK.as_micros(),
+    )
+}
+
+fn hash(bytes: &[u8]) -> Result<Hash, BadRecord> {
+    let bytes = bytes.try_into().map_err(|_| BadRecord("a hash has a wrong length".into()))?;
+    Ok(Hash::from_bytes(bytes))
+}
+
+fn text(value: String) -> Option<String> {
+    Some(value).filter(|value| !value.is_empty())
+}
+
+impl Record {
+    pub(super) fn of(login: &Login) -> Self {
+        let (state, end, sealed) = match &login.state {
+            State::Waiting { deadline } => (WAITING, deadline, None),
+            State::Scanned { deadline, .. } => (SCANNED, deadline, None),
+            State::Approved { collect_until, sealed, .. } => {
+                (APPROVED, collect_until, Some(sealed.clone()))
+            }
+            State::Ended { ending, until, .. } => {
+                let index = ENDINGS.iter().position(|one| one == ending).unwrap_or_default();
+                (ENDED + index as u8, until, None)
+            }
+        };
+        let scan = login.scan().map(|scan| ScanRecord {
+            user: scan.user.clone(),
+            code: ByteBuf::from(scan.code.as_bytes()),
+            number: scan.number,
+            claim: ByteBuf::from(scan.claim.as_bytes()),
+            answer: u8::from(scan.answer == Answer::Claimed),
+            name: scan.profile.name.clone().unwrap_or_default(),
+            picture: scan.profile.picture.clone().unwrap_or_default(),
+        });
+        let facts = login.facts.clone().unwrap_or_default();
+        let mut hashes = Vec::with_capacity(16 * login.codes.hashes.len());
+        for hash in &login.codes.hashes {
+            hashes.extend_from_slice(hash.as_bytes());
+        }
+        Self {
+            state,
+            epoch: login.epoch,
+            protocol: u8::from(login.protocol == Protocol::Json),
+            created: login.created.as_micros(),
+            changed: login.changed.as_micros(),
+            end: end.as_micros(),
+            proof: ByteBuf::from(login.proof.as_bytes()),
+            codes_start: login.codes.start.as_micros(),
+            rotate: login.codes.rotate.map_or(0, |rotate| rotate.as_micros() as u64),
+            first_code: login.codes.first,
+            hashes: ByteBuf::from(hashes),
+            facts: (facts.ip, facts.user_agent, facts.origin),
+            scan: scan.into_iter().collect(),
+            sealed: sealed.map(ByteBuf::from).unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn into_login(self) -> Result<Login, BadRecord> {
+        let end = Timestamp::from_micros(self.end);
+        let scan = self.scan.into_iter().next().map(|scan| {
+            Ok::<_, BadRecord>(Scan {
+                user: scan.user,
+                code: hash(&scan.code)?,
+                number: scan.number,
+                claim: hash(&scan.claim)?,
+                answer: if scan.answer == 1 { Answer::Claimed } else { Answer::Approved },
+                profile: Profile { name: text(scan.name), picture: text(scan.picture) },
+            })
+        });
+        let scan = scan.transpose()?.ok_or_else(|| BadRecord("nobody has scanned".into()));
+        let state = match self.state {
+            WAITING => State::Waiting { deadline: end },
+            SCANNED => State::Scanned { deadline: end, scan: scan? },
+            APPROVED => {
+                let sealed = self.sealed.into_vec();
+                State::Approved { collect_until: end, scan: scan?, sealed }
+            }
+            ended => {
+                let ending = ENDINGS.get(usize::from(ended - ENDED)).copied();
+                let ending = ending.ok_or_else(|| BadRecord(format!("unknown state {ended}")))?;
+                State::Ended { ending, until: end, scan: scan? }
+            }
+        };
+        let (ip, user_agent, origin) = self.facts;
+        Ok(Login {
+            epoch: self.epoch,
+            protocol: if self.protocol == 1 { Protocol::Json } else { Protocol::Plain },
+            created: Timestamp::from_micros(self.created),
+            changed: Timestamp::from_micros(self.changed),
+            proof: hash(&self.proof)?,
+            codes: Codes {
+                start: Timestamp::from_micros(self.codes_start),
+                rotate: (self.rotate > 0).then(|| Duration::from_micros(self.rotate)),
+                first: self.first_code,
+                hashes: self.hashes.chunks(16).map(hash).collect::<Result<_, _>>()?,
+            },
+            facts: (!ip.is_empty()).then_some(Facts { ip, user_agent, origin }),
+            state,
+        })
+    }
+
+    pub(super) fn pack(&self) -> Vec<u8> {
+        rmp_serde::to_vec(self).expect("writing into memory")
+    }
+}
+
+/// Reads what stands under a record's key.
+pub(super) fn unpack(bytes: &[u8]) -> Result<Login, BadRecord> {
+    rmp_serde::from_slice::<Record>(bytes)
+        .map_err(|error| BadRecord(error.to_string()))?
+        .into_login()
+}
+
+/// A login as the record's bytes.
+pub(super) fn pack(login: &Login) -> Vec<u8> {
+    Record::of(login).pack()
+}

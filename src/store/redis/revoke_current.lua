@@ -1,0 +1,3 @@
+-- ARGV: jti. Only the web login that is meant: a newer one stays.
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])

@@ -1,0 +1,28 @@
+-- ARGV: code hash, user, claim hash, answer, sealed, collect, name, picture
+local code, user, claim, answer = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local r, raw = load()
+if not r then return { UNKNOWN, 0, '' } end
+local open = r[STATE] <= APPROVED and now < r[END]
+local first = r[SCAN] and r[SCAN][1]
+if first and first[USER] == user and first[CODE] == code then
+  return { REPEATED, first[ANSWER], r[STATE] == SCANNED and raw or '' }
+end
+local index
+for i = 0, #r[HASHES] / 16 - 1 do
+  if string.sub(r[HASHES], i * 16 + 1, i * 16 + 16) == code then index = i end
+end
+if not open or not index then return { UNKNOWN, 0, '' } end
+if first and (first[USER] ~= user or r[STATE] == APPROVED) then return { CONFLICT, 0, '' } end
+if r[ROTATE] > 0 then
+  local from = r[START] + index * r[ROTATE]
+  if now < from or now >= from + r[ROTATE] + GRACE then return { UNKNOWN, 0, '' } end
+end
+r[SCAN] = { { user, code, r[FIRST] + index, claim, answer, ARGV[7], ARGV[8] } }
+if answer == 0 then
+  approve(r, ARGV[5], tonumber(ARGV[6]))
+  return { OK, 0, '' }
+end
+-- A second code of the same login does not buy more time.
+if r[STATE] == WAITING then r[END] = now + CONFIRM end
+r[STATE], r[CHANGED] = SCANNED, now
+return { OK, 1, save(r) }

@@ -1,0 +1,17 @@
+//! The log: to stderr, for people or for machines.
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Config, LogFormat};
+
+/// Starts logging for the whole process.
+pub fn start(config: &Config) {
+    let filter = EnvFilter::builder().parse_lossy(&config.log);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Fails only where a subscriber is set already; then that one is wanted.
+    let _ = match config.log_format {
+        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Text => builder.try_init(),
+    };
+}

@@ -1,0 +1,39 @@
+// A line that can be cut: TCP only, so that what passes is exactly what browser and service say.
+import { once } from 'node:events';
+import net from 'node:net';
+
+export async function startProxy(target) {
+  const [host, port] = target.split(':');
+  const pairs = new Set();
+  let down = false;
+  const server = net.createServer((client) => {
+    if (down) return client.destroy();
+    const upstream = net.connect({ host, port });
+    const pair = [client, upstream];
+    pairs.add(pair);
+    const end = () => {
+      pairs.delete(pair);
+      pair.forEach((socket) => socket.destroy());
+    };
+    pair.forEach((socket) => socket.on('error', end).on('close', end));
+    client.pipe(upstream).pipe(client);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const cut = () => pairs.forEach((pair) => pair.forEach((socket) => socket.destroy()));
+  return {
+    origin: `http://127.0.0.1:${server.address().port}`,
+    cut,
+    goDown() {
+      down = true;
+      cut();
+    },
+    comeBack() {
+      down = false;
+    },
+    stop() {
+      cut();
+      server.close();
+    },
+  };
+}

@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""Runs the checks of this directory. Each is a generator of (what was checked, what is wrong or None)."""
+
+import argparse
+import importlib
+import pathlib
+import sys
+import traceback
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+ROOT = HERE.parent.parent
+
+
+GROUPS = ("chart", "dashboards", "alerts", "deploy")
+
+
+def execute(check, root):
+    """The results of one check; one that crashes has failed, and one that finds nothing to check has too."""
+    results = []
+    try:
+        results.extend(check(root))
+    except Exception:  # whatever it is, it belongs to this check's line and must not hide the others
+        results.append((check.__name__, traceback.format_exc(limit=4)))
+    return results or [(check.__name__, "it checked nothing")]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--update", action="store_true", help="write golden files and copies anew first")
+    parser.add_argument("--only", default="", help="comma-separated: " + ", ".join(GROUPS))
+    parser.add_argument("--mutants", action="store_true", help="break things in a copy, demand red")
+    arguments = parser.parse_args()
+    if arguments.mutants:
+        import mutants
+        results = mutants.run(ROOT)
+        return report("ops mutants", results, shown=True)
+    if arguments.update:
+        import chart
+        chart.update(ROOT)
+    results = []
+    wanted = [name for name in arguments.only.split(",") if name]
+    for group in GROUPS:
+        if wanted and group not in wanted:
+            continue
+        for check in importlib.import_module(group).CHECKS:
+            for what, wrong in execute(check, ROOT):
+                results.append((f"{group}: {what}", wrong))
+                show(*results[-1])
+    return report("ops", results, shown=True)
+
+
+def show(what, wrong):
+    print(f"{'FAIL' if wrong else 'ok  '} {what}", flush=True)
+    if wrong:
+        print("     " + str(wrong).rstrip().replace("\n", "\n     "), flush=True)
+
+
+def report(title, results, shown=False):
+    if not shown:
+        for result in results:
+            show(*result)
+    failed = sum(1 for _, wrong in results if wrong)
+    print(f"{title}: {len(results) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

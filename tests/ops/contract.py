@@ -1,0 +1,74 @@
+"""What the service promises to its operators, as data: variables, metrics, labels.
+
+The chart, the dashboards, the alerts and the compose file may use nothing else. A label whose values are not known in
+advance (a node, a version) has None.
+"""
+
+SECRETS = {"REDIS_URL", "APP_JWT_SECRET", "TOKEN_SECRET", "TOKEN_WEBHOOK_SECRET"}
+
+VARIABLES = {
+    "SCANLOGIN_" + name
+    for name in """
+    LISTEN ADMIN_LISTEN REDIS_URL REDIS_PREFIX REDIS_CA_FILE REDIS_CERT_FILE REDIS_KEY_FILE PUBLIC_URL
+    APP_JWT_SECRET APP_JWT_PUBLIC_KEY_FILE APP_JWKS_URL APP_JWT_ISSUER APP_JWT_AUDIENCE
+    TOKEN_SECRET TOKEN_PRIVATE_KEY_FILE TOKEN_WEBHOOK_URL TOKEN_WEBHOOK_SECRET TOKEN_ISSUER TOKEN_AUDIENCE
+    WAIT_SECONDS ROTATE_SECONDS RESUME_SECONDS TOKEN_TTL_SECONDS CONFIRM ALLOWED_ORIGINS TRUSTED_PROXIES PROXY_HEADER
+    MAX_WAITING CONNECTS_PER_MINUTE SCANS_PER_MINUTE DRAIN_SECONDS WORKERS LOG LOG_FORMAT DEMO
+    """.split()
+} | {f"SCANLOGIN_{name}_FILE" for name in SECRETS}
+
+OPERATIONS = "create scan confirm deny read acknowledge end resume reclaim current revoke probe".split()
+ROUTES = "/ws /scan /scan/confirm /scan/deny /scan/outcome /verify /logout demo other".split()
+STATUSES = "101 200 400 401 403 404 405 409 413 415 426 429 503 other".split()
+
+# name: (type, {label: values})
+METRICS = {
+    "scanlogin_waiting_sockets": ("gauge", {}),
+    "scanlogin_sockets_opened_total": ("counter", {"protocol": ["plain", "json"]}),
+    "scanlogin_sockets_refused_total": (
+        "counter", {"reason": "origin host limited full draining store protocol handshake".split()}),
+    "scanlogin_logins_total": ("counter", {"outcome": "delivered undelivered denied expired cancelled failed".split()}),
+    "scanlogin_scans_total": ("counter", {
+        "result": ("approved claimed repeated confirmed denied unknown conflict unauthenticated forbidden limited"
+                   " malformed store").split()}),
+    "scanlogin_open_to_key_seconds": ("histogram", {}),
+    "scanlogin_scan_to_push_seconds": ("histogram", {}),
+    "scanlogin_wait_seconds": ("histogram", {}),
+    "scanlogin_resumes_total": ("counter", {"result": "resumed delivered refused malformed store".split()}),
+    "scanlogin_notifications_total": ("counter", {"result": "delivered unknown full".split()}),
+    "scanlogin_feed_connected": ("gauge", {"node": None}),
+    "scanlogin_feed_resyncs_total": ("counter", {"reason": "connected reconnected probe topology".split()}),
+    "scanlogin_feed_probe_seconds": ("histogram", {}),
+    "scanlogin_feed_rescued_total": ("counter", {}),
+    "scanlogin_store_seconds": ("histogram", {"operation": OPERATIONS}),
+    "scanlogin_store_errors_total": (
+        "counter", {"operation": OPERATIONS, "kind": "io timeout auth readonly oom other".split()}),
+    "scanlogin_registry_mailbox": ("gauge", {}),
+    "scanlogin_http_requests_total": ("counter", {"route": ROUTES, "status": STATUSES}),
+    "scanlogin_http_request_seconds": ("histogram", {"route": ROUTES}),
+    "scanlogin_draining": ("gauge", {}),
+    "scanlogin_build_info": ("gauge", {"version": None}),
+    "process_cpu_seconds_total": ("counter", {}),
+    "process_open_fds": ("gauge", {}),
+    "process_max_fds": ("gauge", {}),
+    "process_virtual_memory_bytes": ("gauge", {}),
+    "process_resident_memory_bytes": ("gauge", {}),
+    "process_start_time_seconds": ("gauge", {}),
+    "process_threads": ("gauge", {}),
+    "up": ("gauge", {}),
+}
+
+# What Prometheus adds to every series of ours.
+TARGET_LABELS = {"job", "instance", "namespace", "pod"}
+
+SUFFIXES = {"histogram": ("_bucket", "_sum", "_count")}
+
+
+def series():
+    """Every name that a query may use, with the metric it belongs to."""
+    for name, (kind, _) in METRICS.items():
+        for suffix in SUFFIXES.get(kind, ("",)):
+            yield name + suffix, name
+
+
+SERIES = dict(series())

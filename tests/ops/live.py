@@ -1,0 +1,180 @@
+"""See `live`."""
+
+import argparse
+import contextlib
+import json
+import math
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import yaml
+
+import contract
+import promql
+from alerts import alerts, rules
+from dashboards import boards, queries
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+
+def get(url):
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return answer.read().decode()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def prometheus(admins, interval):
+    """A Prometheus of our own, gone with the block."""
+    with tempfile.TemporaryDirectory() as directory:
+        config = pathlib.Path(directory) / "prometheus.yml"
+        config.write_text(yaml.safe_dump({
+            "global": {"scrape_interval": f"{interval}s", "scrape_timeout": f"{interval}s", "evaluation_interval": f"{interval}s"},
+            "rule_files": [str(ROOT / "dashboards/rules.yaml")],
+            "scrape_configs": [{"job_name": "scanlogin", "static_configs": [{"targets": admins}]}],
+        }))
+        port = free_port()
+        log = open(pathlib.Path(directory) / "log", "w+")
+        process = subprocess.Popen(
+            ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={directory}/data",
+             f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=subprocess.STDOUT)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            for _ in range(100):
+                with contextlib.suppress(OSError):
+                    get(f"{url}/-/ready")
+                    break
+                if process.poll() is not None:
+                    break
+                time.sleep(0.1)
+            else:
+                process.kill()
+            if process.poll() is not None:
+                log.seek(0)
+                sys.exit(f"prometheus did not start:\n{log.read()}")
+            yield url
+        finally:
+            process.terminate()
+            process.wait(10)
+            log.close()
+
+
+def ask(url, path, **parameters):
+    try:
+        return json.loads(get(f"{url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"))["data"]
+    except urllib.error.HTTPError as error:
+        return {"error": error.read().decode(), "result": []}
+
+
+def verdict(url, expr, start, end):
+    """'data', 'NaN' (samples, never a number: a share of nothing), 'empty', or the error."""
+    answer = ask(url, "query_range", query=expr, start=start, end=end, step=max(1, round((end - start) / 200)))
+    if "error" in answer:
+        return answer["error"]
+    values = [float(value) for series in answer["result"] for _, value in series["values"]]
+    if not values:
+        return "empty"
+    return "NaN" if all(map(math.isnan, values)) else "data"
+
+
+def exposed(admins):
+    """{name: type} and {name: labels} of what the instances show."""
+    types, labels = {}, {}
+    for admin in admins:
+        text = get(f"http://{admin}/metrics")
+        types |= dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, flags=re.M))
+        for name, body in re.findall(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? \S+", text, flags=re.M):
+            labels.setdefault(name, set()).update(re.findall(r'(\w+)="', body))
+    return types, labels
+
+
+def against_contract(admins):
+    types, labels = exposed(admins)
+    for name, kind in types.items():
+        if name.startswith("scanlogin_") and name not in contract.METRICS:
+            yield f"{name} ({kind}) is shown and not in contract.py"
+    for name, (kind, wanted) in contract.METRICS.items():
+        if name == "up":
+            continue
+        if name not in types:
+            yield f"{name} is promised and not shown"
+        elif types[name] != kind:
+            yield f"{name} is a {types[name]}, not a {kind}"
+        else:
+            series = name + (contract.SUFFIXES.get(kind) or ("",))[-1]
+            found = labels.get(series, set())
+            if found != set(wanted) and found:
+                yield f"{name} has the labels {sorted(found)}, not {sorted(wanted)}"
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="tests/ops/live")
+    parser.add_argument("--admin", action="append", required=True, metavar="HOST:PORT")
+    parser.add_argument("--seconds", type=float, default=60, help="how long to scrape, without a command")
+    parser.add_argument("--interval", type=int, default=1, help="seconds between scrapes")
+    parser.add_argument("--window", default="30s", help="what $__rate_interval stands for")
+    parser.add_argument("--expect", action="append", default=[], metavar="ALERT", help="must have fired at some time")
+    parser.add_argument("--quiet", action="append", default=[], metavar="ALERT", help="must not have fired at the end")
+    parser.add_argument("--results", type=pathlib.Path, help="write every answer there, as JSON")
+    parser.add_argument("command", nargs="*")
+    arguments = parser.parse_args()
+    promql.GRAFANA["$__rate_interval"] = arguments.window
+
+    results = [(f"contract: {problem}", True) for problem in against_contract(arguments.admin)]
+    kept = {}
+    with prometheus(arguments.admin, arguments.interval) as url:
+        start = time.time()
+        if arguments.command:
+            code = subprocess.run(arguments.command).returncode
+            results.append((f"command: {arguments.command[0]} ended with {code}", code != 0))
+        else:
+            time.sleep(arguments.seconds)
+        end = time.time()
+        answers = {}
+        for board in boards(ROOT).values():
+            for where, expr in queries(board):
+                if "annotation" in where:
+                    continue
+                expr = promql.plain(expr)
+                answers[where] = answers.get(where) or verdict(url, expr, start, end)
+                if arguments.results:
+                    kept[where] = ask(url, "query_range", query=expr, start=start, end=end, step=max(1, round((end - start) / 200)))
+        results += [(f"dashboard: {where}: {answer}", answer not in ("data", "NaN")) for where, answer in answers.items()]
+        # An alert that is silent has no data by design; what it looks at must be there.
+        recorded = {rule["record"] for rule in rules(ROOT) if "record" in rule}
+        for name, rule in alerts(ROOT).items():
+            parts = sorted(set(re.findall(r"[a-zA-Z_:][\w:]*\{[^}]*\}", rule["expr"])) | {n for n in promql.metric_names(rule["expr"]) if n in recorded})
+            parts += sorted(n for n in promql.metric_names(rule["expr"]) if n not in recorded and not re.search(rf"\b{n}\{{", rule["expr"]))
+            for part in parts:
+                answer = verdict(url, part, start, end)
+                results.append((f"alert: {name} looks at {part}: {answer}", answer == "empty" or answer not in ("data", "NaN")))
+        fired = {s["metric"]["alertname"] for s in ask(url, "query_range", query='ALERTS{alertstate="firing"}', start=start, end=end, step=1)["result"]}
+        firing = {s["metric"]["alertname"] for s in ask(url, "query", query='ALERTS{alertstate="firing"}')["result"]}
+        results += [(f"alert: {name} was to fire", name not in fired) for name in arguments.expect]
+        results += [(f"alert: {name} was to be silent at the end", name in firing) for name in arguments.quiet]
+    for what, bad in results:
+        if bad or what.endswith(": NaN"):
+            print(f"{'FAIL' if bad else 'note'} {what}")
+    print(f"fired: {', '.join(sorted(fired)) or 'none'}; at the end: {', '.join(sorted(firing)) or 'none'}")
+    if arguments.results:
+        arguments.results.write_text(json.dumps({"start": start, "end": end, "answers": kept}))
+    failed = sum(1 for _, bad in results if bad)
+    print(f"ops live: {len(results) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
