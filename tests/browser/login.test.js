@@ -167,3 +167,23 @@ story('with the keyboard alone one can cancel and go on, and the focus is never 
   await page.keyboard.press('Enter');
   await state(page, 'waiting');
 });
+
+story('the code is exchanged by itself, and the one just photographed is still good', { env: { SCANLOGIN_ROTATE_SECONDS: '5' } }, async ({ open }) => {
+  const page = await open('/');
+  const first = await readQrOf(page);
+  await page.waitForFunction((url) => document.querySelector('#simulator').href !== url, first);
+  const second = await readQrOf(page);
+  assert.ok(second);
+  assert.notEqual(second, first);
+  await scanAs(open, first, 'alice');
+  await state(page, 'logged-in');
+});
+
+story('a page that a full service turned away goes on once there is room', { env: { SCANLOGIN_MAX_WAITING: '1' }, expected: [/WebSocket connection to .* failed/] }, async ({ open }) => {
+  const first = await open('/');
+  await state(first, 'waiting');
+  const second = await open('/');
+  await state(second, 'unavailable');
+  await first.close();
+  await state(second, 'waiting');
+});

@@ -19,7 +19,7 @@ const TEXTS = {
 
 const PROBLEMS = {
   '-1': 'This code is not known. It may have expired, been used, or its page was closed. Show a new one on the computer.',
-  '-2': 'The service does not accept this app’s own login. Reload this page and try again.',
+  '-2': 'The service did not accept the app’s own login. Tap again: the app fetches a fresh one.',
   '-3': 'Somebody else was first with this code, or its login has already gone further.',
   '-4': 'Too many attempts for now.',
   '-5': 'That does not look like a login code. Scan it again, or copy all of it.',
