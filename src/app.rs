@@ -50,7 +50,9 @@ const HOUSEKEEPING: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be listened to.
-    #[error("{variable}: {address} cannot be listened to: {error}; for example {variable}={example}")]
+    #[error(
+        "{variable}: {address} cannot be listened to: {error}; for example {variable}={example}"
+    )]
     Bind {
         /// The variable to blame.
         variable: &'static str,
@@ -96,11 +98,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            clock: Clock::system(),
-            entropy: Entropy::Os,
-            mechanisms: Mechanisms::default(),
-        }
+        Self { clock: Clock::system(), entropy: Entropy::Os, mechanisms: Mechanisms::default() }
     }
 }
 
@@ -128,8 +126,7 @@ impl Application {
     /// [`StartError`].
     pub async fn build(config: Config, options: Options) -> Result<Self, StartError> {
         let listener = bind("SCANLOGIN_LISTEN", config.listen, "127.0.0.1:8090")?;
-        let admin_listener =
-            bind("SCANLOGIN_ADMIN_LISTEN", config.admin_listen, "127.0.0.1:8091")?;
+        let admin_listener = bind("SCANLOGIN_ADMIN_LISTEN", config.admin_listen, "127.0.0.1:8091")?;
         let backend = match &config.redis {
             None => {
                 let (sender, receiver) = mpsc::channel(CHANGES);

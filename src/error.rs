@@ -141,9 +141,7 @@ struct Body {
 
 /// An answer of the API: JSON that no cache may keep.
 pub fn answer(mut builder: HttpResponseBuilder, body: &impl Serialize) -> HttpResponse {
-    builder
-        .insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
-        .json(body)
+    builder.insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store"))).json(body)
 }
 
 impl std::fmt::Display for ApiError {

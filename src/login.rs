@@ -54,12 +54,7 @@ pub struct Windows {
 
 impl Windows {
     /// The windows that fill a life of this length.
-    pub fn lay_out(
-        first: u32,
-        start: Timestamp,
-        life: Duration,
-        rotate: Option<Duration>,
-    ) -> Self {
+    pub fn lay_out(first: u32, start: Timestamp, life: Duration, rotate: Option<Duration>) -> Self {
         let count = rotate.map_or(1, |rotate| {
             let count = life.as_micros().div_ceil(rotate.as_micros().max(1));
             u32::try_from(count).unwrap_or(MAX_CODES).clamp(1, MAX_CODES)

@@ -436,11 +436,7 @@ impl Metrics {
                 "From an approval in the store, on its clock, to the token handed to the socket",
                 PUSH,
             ),
-            wait: histogram(
-                "scanlogin_wait_seconds",
-                "From a login's creation to its end",
-                WAIT,
-            ),
+            wait: histogram("scanlogin_wait_seconds", "From a login's creation to its end", WAIT),
             resumes: CounterBy::new(
                 &registry,
                 "scanlogin_resumes_total",

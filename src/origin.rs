@@ -51,7 +51,8 @@ impl Origins {
             Self::Listed(listed) => listed.iter().any(|one| one == origin),
             Self::SameHost => {
                 let Ok(origin) = Url::parse(origin) else { return false };
-                let (Some(name), Some(port)) = (origin.host(), origin.port_or_known_default()) else {
+                let (Some(name), Some(port)) = (origin.host(), origin.port_or_known_default())
+                else {
                     return false;
                 };
                 if let Some(public) = public {
@@ -120,9 +121,11 @@ pub fn client_address(
 
 fn parse_address(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(ip, _)| ip);
-    let ip: IpAddr = bare.unwrap_or(text).parse().ok().or_else(|| {
-        text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip())
-    })?;
+    let ip: IpAddr = bare
+        .unwrap_or(text)
+        .parse()
+        .ok()
+        .or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()))?;
     Some(ip.to_canonical())
 }
 

@@ -270,21 +270,22 @@ fn cores() -> u64 {
 
 fn redis(values: &Values) -> Result<Option<Redis>, ConfigError> {
     let url = values.get("SCANLOGIN_REDIS_URL")?;
-    let path = |name| -> Result<Option<PathBuf>, ConfigError> {
-        Ok(values.get(name)?.map(PathBuf::from))
-    };
+    let path =
+        |name| -> Result<Option<PathBuf>, ConfigError> { Ok(values.get(name)?.map(PathBuf::from)) };
     let ca_file = path("SCANLOGIN_REDIS_CA_FILE")?;
     let cert = path("SCANLOGIN_REDIS_CERT_FILE")?;
     let key = path("SCANLOGIN_REDIS_KEY_FILE")?;
     let prefix = values.get("SCANLOGIN_REDIS_PREFIX")?.unwrap_or_else(|| "scanlogin:".into());
-    if prefix.len() > 64 || !prefix.bytes().all(|b| b.is_ascii_graphic() && b != b'{' && b != b'}') {
+    if prefix.len() > 64 || !prefix.bytes().all(|b| b.is_ascii_graphic() && b != b'{' && b != b'}')
+    {
         return Err(ConfigError::new(
             "SCANLOGIN_REDIS_PREFIX",
             "must be at most 64 printable ASCII characters without blanks and braces",
         ));
     }
     let Some(url) = url else { return Ok(None) };
-    let url = RedisUrl::parse(&url).map_err(|what| ConfigError::new("SCANLOGIN_REDIS_URL", what))?;
+    let url =
+        RedisUrl::parse(&url).map_err(|what| ConfigError::new("SCANLOGIN_REDIS_URL", what))?;
     let client_identity = match (cert, key) {
         (Some(cert), Some(key)) => Some((cert, key)),
         (None, None) => None,

@@ -68,8 +68,12 @@ impl RedisUrl {
             "rediss+sentinel" => (true, "sentinel"),
             "redis+cluster" => (false, "cluster"),
             "rediss+cluster" => (true, "cluster"),
-            _ => return Err(format!("'{scheme}' is not one of redis, rediss, redis+sentinel, \
-                                     rediss+sentinel, redis+cluster, rediss+cluster")),
+            _ => {
+                return Err(format!(
+                    "'{scheme}' is not one of redis, rediss, redis+sentinel, \
+                                     rediss+sentinel, redis+cluster, rediss+cluster"
+                ));
+            }
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         if path.contains(['?', '#']) || authority.contains(['?', '#']) {
@@ -78,10 +82,8 @@ impl RedisUrl {
         let (login, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
         let (user, password) = credentials(login)?;
         let default_port = if form == "sentinel" { 26379 } else { 6379 };
-        let mut nodes: Vec<Node> = hosts
-            .split(',')
-            .map(|host| node(host, default_port))
-            .collect::<Result<_, _>>()?;
+        let mut nodes: Vec<Node> =
+            hosts.split(',').map(|host| node(host, default_port)).collect::<Result<_, _>>()?;
         let mut path = path.split('/').filter(|part| !part.is_empty());
         let nodes = match form {
             "sentinel" => {
@@ -89,7 +91,9 @@ impl RedisUrl {
                 RedisNodes::Sentinel { nodes, master: master.into() }
             }
             "cluster" => RedisNodes::Cluster(nodes),
-            _ if nodes.len() > 1 => return Err("names several hosts: +sentinel or +cluster?".into()),
+            _ if nodes.len() > 1 => {
+                return Err("names several hosts: +sentinel or +cluster?".into());
+            }
             _ => RedisNodes::Single(nodes.remove(0)),
         };
         let db = match path.next() {
@@ -111,7 +115,8 @@ fn credentials(login: &str) -> Result<(Option<String>, Option<Secret>), String> 
     if login.is_empty() {
         return Ok((None, None));
     }
-    let url = Url::parse(&format!("redis://{login}@host")).map_err(|_| "has a malformed user part")?;
+    let url =
+        Url::parse(&format!("redis://{login}@host")).map_err(|_| "has a malformed user part")?;
     let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     let user = Some(decode(url.username())).filter(|user| !user.is_empty());
     Ok((user, url.password().map(|password| Secret::new(decode(password)))))

@@ -130,10 +130,11 @@ impl Values {
                     what: format!("'{path}' cannot be read: {error}"),
                     example: None,
                 })?;
-                Some(text.strip_suffix('\n').map(|t| t.strip_suffix('\r').unwrap_or(t)).map_or_else(
-                    || text.clone(),
-                    str::to_owned,
-                ))
+                Some(
+                    text.strip_suffix('\n')
+                        .map(|t| t.strip_suffix('\r').unwrap_or(t))
+                        .map_or_else(|| text.clone(), str::to_owned),
+                )
             }
             (value, None) => value.cloned(),
         };

@@ -46,12 +46,7 @@ const fn secret(env: &'static str, example: &'static str, help: &'static str) ->
 
 /// The settings, in the order in which people read them.
 pub static SETTINGS: &[Setting] = &[
-    open(
-        "SCANLOGIN_LISTEN",
-        "127.0.0.1:8080",
-        "0.0.0.0:8080",
-        "Where browsers and phones connect",
-    ),
+    open("SCANLOGIN_LISTEN", "127.0.0.1:8080", "0.0.0.0:8080", "Where browsers and phones connect"),
     open(
         "SCANLOGIN_ADMIN_LISTEN",
         "127.0.0.1:8081",
@@ -116,14 +111,14 @@ pub static SETTINGS: &[Setting] = &[
         "another-secret-of-32-bytes-or-more-",
         "The secret with which web tokens are signed (HS256)",
     ),
-    open("SCANLOGIN_TOKEN_ISSUER", "scanlogin", "https://login.example.com", "The web token's `iss`"),
-    open("SCANLOGIN_TOKEN_AUDIENCE", "none", "https://www.example.com", "The web token's `aud`"),
     open(
-        "SCANLOGIN_WAIT_SECONDS",
-        "120",
-        "120",
-        "How long a browser waits for a scan: 1 to 900",
+        "SCANLOGIN_TOKEN_ISSUER",
+        "scanlogin",
+        "https://login.example.com",
+        "The web token's `iss`",
     ),
+    open("SCANLOGIN_TOKEN_AUDIENCE", "none", "https://www.example.com", "The web token's `aud`"),
+    open("SCANLOGIN_WAIT_SECONDS", "120", "120", "How long a browser waits for a scan: 1 to 900"),
     open(
         "SCANLOGIN_ROTATE_SECONDS",
         "30",

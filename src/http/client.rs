@@ -37,7 +37,8 @@ impl Client {
         if !values.is_empty() && !trusted {
             warn_once();
         }
-        let ip = origin::client_address(peer, &config.trusted_proxies, config.proxy_header, &values);
+        let ip =
+            origin::client_address(peer, &config.trusted_proxies, config.proxy_header, &values);
         Self { ip, request: request.clone() }
     }
 
@@ -75,7 +76,11 @@ impl Client {
     /// [`ApiError::Origin`].
     pub fn check_origin(&self, config: &Config) -> Result<(), ApiError> {
         // An origin that is not text is an origin, and listed nowhere.
-        let origin = self.request.headers().get(header::ORIGIN).map(|value| value.to_str().unwrap_or("null"));
+        let origin = self
+            .request
+            .headers()
+            .get(header::ORIGIN)
+            .map(|value| value.to_str().unwrap_or("null"));
         let host = self.text(header::HOST);
         if config.origins.allow(origin, host, config.public_url.as_ref()) {
             Ok(())

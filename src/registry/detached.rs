@@ -30,9 +30,7 @@ pub(super) enum Settled {
 pub(super) async fn settle(store: Store, held: Box<Held>, due: bool) -> Settled {
     match try_settle(&store, &held, due).await {
         Ok(settled) => settled,
-        Err(_) if store.now() < held.deadline + PATIENCE => {
-            Settled::Keep(store.now() + AGAIN)
-        }
+        Err(_) if store.now() < held.deadline + PATIENCE => Settled::Keep(store.now() + AGAIN),
         Err(_) => Settled::Over(LoginOutcome::Failed, held.created),
     }
 }
@@ -74,10 +72,7 @@ async fn follow(store: &Store, held: &Held, login: &Login) -> Result<Settled, St
         _ => false,
     };
     Ok(match (login.outcome(current, now), &login.state) {
-        (
-            _,
-            State::Waiting { deadline: end } | State::Scanned { deadline: end, .. },
-        )
+        (_, State::Waiting { deadline: end } | State::Scanned { deadline: end, .. })
         | (Outcome::Approved, State::Approved { collect_until: end, .. }) => Settled::Keep(*end),
         (Outcome::Ended(ending), _) => over(match ending {
             Ending::Delivered => LoginOutcome::Delivered,

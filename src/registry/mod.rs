@@ -26,8 +26,8 @@ use std::{
 };
 
 use actix::{
-    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message,
-    ResponseFuture, WeakAddr, WrapFuture,
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseFuture, WeakAddr,
+    WrapFuture,
 };
 
 use self::detached::Settled;
@@ -280,12 +280,7 @@ struct ReadAgain {
 
 impl<A: Wakeable> Registry<A> {
     /// Starts an empty registry on this thread.
-    pub fn start(
-        feed: Feed,
-        store: Store,
-        clock: Clock,
-        metrics: Arc<Metrics>,
-    ) -> RegistryAddr<A> {
+    pub fn start(feed: Feed, store: Store, clock: Clock, metrics: Arc<Metrics>) -> RegistryAddr<A> {
         let registry = Self {
             entries: HashMap::new(),
             due: BTreeSet::new(),
@@ -534,7 +529,11 @@ impl<A: Wakeable> Handler<Detach> for Registry<A> {
 impl<A: Wakeable> Handler<Unregister> for Registry<A> {
     type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, Unregister { id, conn }: Unregister, _: &mut Self::Context) -> Self::Result {
+    fn handle(
+        &mut self,
+        Unregister { id, conn }: Unregister,
+        _: &mut Self::Context,
+    ) -> Self::Result {
         self.taken();
         if self.remove(id, conn) {
             Box::pin(self.feed.unsubscribe(id))

@@ -1,6 +1,9 @@
 //! The drawn code.
 
-use fast_qr::{ECL, QRBuilder, convert::{Builder, svg::SvgBuilder}};
+use fast_qr::{
+    ECL, QRBuilder,
+    convert::{Builder, svg::SvgBuilder},
+};
 
 /// An SVG image of a QR code, its quiet zone of four modules included (ISO 18004, 5.3.8).
 pub(super) fn svg(text: &str) -> String {

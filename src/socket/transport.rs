@@ -80,7 +80,9 @@ impl FrameGuard {
             return None;
         }
         match self.header[1] & 0x7f {
-            126 if have >= 4 => Some(u64::from(u16::from_be_bytes([self.header[2], self.header[3]]))),
+            126 if have >= 4 => {
+                Some(u64::from(u16::from_be_bytes([self.header[2], self.header[3]])))
+            }
             127 if have >= 10 => {
                 let mut length = [0; 8];
                 length.copy_from_slice(&self.header[2..10]);

@@ -115,10 +115,8 @@ where
 }
 
 async fn serve(response: Response<BoxBody>, framed: Framed<TcpStream, h1::Codec>) {
-    let hook = response
-        .extensions()
-        .get::<UpgradeHook>()
-        .and_then(|hook| hook.0.borrow_mut().take());
+    let hook =
+        response.extensions().get::<UpgradeHook>().and_then(|hook| hook.0.borrow_mut().take());
     let parts = framed.into_parts();
     let (io, mut codec, early) = (parts.io, parts.codec, parts.read_buf.freeze());
     // What the dispatcher had not written yet of an earlier answer on this connection.

@@ -21,10 +21,7 @@ use actix_http::ws::{CloseCode, CloseReason, Item, Message, ProtocolError};
 use actix_web::error::PayloadError;
 use actix_web_actors::ws::WebsocketContext;
 
-use super::{
-    Seat, Worker,
-    transport::MAX_FRAME,
-};
+use super::{Seat, Worker, transport::MAX_FRAME};
 use crate::{
     clock::Timestamp,
     close::Close,
@@ -33,8 +30,8 @@ use crate::{
     metrics::{LoginOutcome, ResumeResult},
     protocol::{AGAIN, ClientMessage, ServerMessage},
     registry::{
-        Attach, ConnId, Detach, NotWoken, Register, Reschedule, Schedule, Unregister, Wake, Wakeable,
-        ended,
+        Attach, ConnId, Detach, NotWoken, Register, Reschedule, Schedule, Unregister, Wake,
+        Wakeable, ended,
     },
     store::{EndDone, StoreError},
     tokens,
@@ -67,10 +64,7 @@ enum Phase {
     /// Somebody has scanned and must confirm: this claim.
     Scanned(Box<Scan>),
     /// The token is out; `closing`: so is our Close.
-    Pushed {
-        user: String,
-        closing: bool,
-    },
+    Pushed { user: String, closing: bool },
     /// Our Close is out; nothing but its answer matters.
     Closing,
 }
@@ -779,12 +773,9 @@ impl Handler<Wake> for Waiting {
                 }
             }
             Wake::Deadline => match self.phase {
-                Phase::Waiting | Phase::Scanned(_) => self.end_by_store(
-                    Because::Deadline,
-                    LoginOutcome::Expired,
-                    Close::Expired,
-                    ctx,
-                ),
+                Phase::Waiting | Phase::Scanned(_) => {
+                    self.end_by_store(Because::Deadline, LoginOutcome::Expired, Close::Expired, ctx)
+                }
                 _ => {}
             },
             Wake::TakenOver => self.taken_over(ctx),

@@ -13,9 +13,7 @@ use super::{Backend, EndDone, NewLogin, ScanDone, StoreError};
 use crate::{
     clock::{Clock, Timestamp},
     keys::{Claim, Hash, LoginId},
-    login::{
-        Attempt, Because, Codes, Ending, Login, OwnerRefusal, PhoneRefusal, Refused, State,
-    },
+    login::{Attempt, Because, Codes, Ending, Login, OwnerRefusal, PhoneRefusal, Refused, State},
 };
 
 /// How often what has ended is thrown away.
@@ -100,8 +98,7 @@ impl Backend for EmbeddedStore {
             inner.logins.retain(|_, login| now < login.gone_at());
             inner.users.retain(|_, (_, until)| now < *until);
         }
-        let codes =
-            Codes { start: now, rotate: new.rotate, first: 1, hashes: new.hashes.clone() };
+        let codes = Codes { start: now, rotate: new.rotate, first: 1, hashes: new.hashes.clone() };
         let mut login = Login::new(1, new.protocol, new.proof, codes, now + new.wait, now);
         login.facts = new.facts.clone();
         inner.logins.insert(new.id, login);
@@ -169,12 +166,7 @@ impl Backend for EmbeddedStore {
         }))
     }
 
-    async fn end(
-        &self,
-        id: LoginId,
-        epoch: u32,
-        because: Because,
-    ) -> Result<EndDone, StoreError> {
+    async fn end(&self, id: LoginId, epoch: u32, because: Because) -> Result<EndDone, StoreError> {
         Ok(self.transition(id, |login, now| {
             let Some(login) = login else { return (None, EndDone::Gone) };
             match login.end(epoch, because, now) {
@@ -236,7 +228,8 @@ impl Backend for EmbeddedStore {
             Some(login) if login.is_pending_for(user, now) => {
                 let scan = login.scan().cloned();
                 let until = now + crate::login::RECEIPT;
-                let state = scan.map(|scan| State::Ended { ending: Ending::Delivered, until, scan });
+                let state =
+                    scan.map(|scan| State::Ended { ending: Ending::Delivered, until, scan });
                 (state.map(|state| Login { state, changed: now, ..login }), true)
             }
             login => (login, false),

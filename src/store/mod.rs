@@ -16,8 +16,7 @@ use crate::{
     clock::{Clock, Timestamp},
     keys::{Claim, Hash, LoginId},
     login::{
-        Answer, Attempt, Because, Facts, Held, Login, Outcome, OwnerRefusal, PhoneRefusal,
-        Protocol,
+        Answer, Attempt, Because, Facts, Held, Login, Outcome, OwnerRefusal, PhoneRefusal, Protocol,
     },
     metrics::{Metrics, StoreErrorKind, StoreOperation},
 };
@@ -119,12 +118,7 @@ pub trait Backend {
     ) -> Result<Result<(), OwnerRefusal>, StoreError>;
 
     /// The owner ends a login.
-    async fn end(
-        &self,
-        id: LoginId,
-        epoch: u32,
-        because: Because,
-    ) -> Result<EndDone, StoreError>;
+    async fn end(&self, id: LoginId, epoch: u32, because: Because) -> Result<EndDone, StoreError>;
 
     /// A browser takes its login over: the login with its raised epoch; `None` if it can't be.
     async fn resume(&self, id: LoginId, proof: &Hash) -> Result<Option<Login>, StoreError>;

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header,
+};
 use serde::{Deserialize, Serialize};
 
 use super::WEB_TOKEN_TYPE;
@@ -122,8 +124,7 @@ impl AppAuth {
             Some(serde_json::Value::String(text)) if text.len() <= max => Some(text),
             _ => None,
         };
-        let profile =
-            Profile { name: text(name, MAX_NAME), picture: text(picture, MAX_PICTURE) };
+        let profile = Profile { name: text(name, MAX_NAME), picture: text(picture, MAX_PICTURE) };
         Some(AppUser { user: sub, profile })
     }
 

@@ -46,6 +46,7 @@ METRICS = {
     "scanlogin_registry_mailbox": ("gauge", {}),
     "scanlogin_http_requests_total": ("counter", {"route": ROUTES, "status": STATUSES}),
     "scanlogin_http_request_seconds": ("histogram", {"route": ROUTES}),
+    "scanlogin_slow_clients_total": ("counter", {}),
     "scanlogin_draining": ("gauge", {}),
     "scanlogin_build_info": ("gauge", {"version": None}),
     "process_cpu_seconds_total": ("counter", {}),

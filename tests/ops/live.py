@@ -20,7 +20,7 @@ import yaml
 import contract
 import promql
 from alerts import alerts, rules
-from dashboards import boards, queries
+from dashboards import boards, panels, queries
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -79,9 +79,24 @@ def ask(url, path, **parameters):
         return {"error": error.read().decode(), "result": []}
 
 
+def step(start, end):
+    return max(1, round((end - start) / 200))
+
+
+def panels_with_data(url, board, start, end):
+    """What a browser would draw of a board, for `picture.py`."""
+    for panel in panels(board):
+        lines = []
+        for target in panel["targets"]:
+            for series in ask(url, "query_range", query=promql.plain(target["expr"]), start=start, end=end, step=step(start, end))["result"]:
+                legend = re.sub(r"\{\{(\w+)\}\}", lambda found: series["metric"].get(found.group(1), ""), target["legendFormat"])
+                lines.append({"legend": legend, "values": series["values"]})
+        yield {"board": board["title"], "panel": panel["title"], "unit": panel["fieldConfig"]["defaults"]["unit"], "lines": lines}
+
+
 def verdict(url, expr, start, end):
     """'data', 'NaN' (samples, never a number: a share of nothing), 'empty', or the error."""
-    answer = ask(url, "query_range", query=expr, start=start, end=end, step=max(1, round((end - start) / 200)))
+    answer = ask(url, "query_range", query=expr, start=start, end=end, step=step(start, end))
     if "error" in answer:
         return answer["error"]
     values = [float(value) for series in answer["result"] for _, value in series["values"]]
@@ -134,7 +149,7 @@ def main():
     promql.GRAFANA["$__rate_interval"] = arguments.window
 
     results = [(f"contract: {problem}", True) for problem in against_contract(arguments.admin)]
-    kept = {}
+    kept = []
     with prometheus(arguments.admin, arguments.interval) as url:
         start = time.time()
         if arguments.command:
@@ -149,9 +164,8 @@ def main():
                 if "annotation" in where:
                     continue
                 expr = promql.plain(expr)
-                answers[where] = answers.get(where) or verdict(url, expr, start, end)
-                if arguments.results:
-                    kept[where] = ask(url, "query_range", query=expr, start=start, end=end, step=max(1, round((end - start) / 200)))
+                answers[where] = verdict(url, expr, start, end)
+            kept += panels_with_data(url, board, start, end) if arguments.results else []
         results += [(f"dashboard: {where}: {answer}", answer not in ("data", "NaN")) for where, answer in answers.items()]
         # An alert that is silent has no data by design; what it looks at must be there.
         recorded = {rule["record"] for rule in rules(ROOT) if "record" in rule}
@@ -161,7 +175,8 @@ def main():
             for part in parts:
                 answer = verdict(url, part, start, end)
                 results.append((f"alert: {name} looks at {part}: {answer}", answer == "empty" or answer not in ("data", "NaN")))
-        fired = {s["metric"]["alertname"] for s in ask(url, "query_range", query='ALERTS{alertstate="firing"}', start=start, end=end, step=1)["result"]}
+        history = ask(url, "query_range", query='ALERTS{alertstate="firing"}', start=start, end=end, step=1)["result"]
+        fired = {series["metric"]["alertname"] for series in history}
         firing = {s["metric"]["alertname"] for s in ask(url, "query", query='ALERTS{alertstate="firing"}')["result"]}
         results += [(f"alert: {name} was to fire", name not in fired) for name in arguments.expect]
         results += [(f"alert: {name} was to be silent at the end", name in firing) for name in arguments.quiet]
@@ -170,7 +185,7 @@ def main():
             print(f"{'FAIL' if bad else 'note'} {what}")
     print(f"fired: {', '.join(sorted(fired)) or 'none'}; at the end: {', '.join(sorted(firing)) or 'none'}")
     if arguments.results:
-        arguments.results.write_text(json.dumps({"start": start, "end": end, "answers": kept}))
+        arguments.results.write_text(json.dumps({"start": start, "end": end, "panels": kept, "alerts": history}))
     failed = sum(1 for _, bad in results if bad)
     print(f"ops live: {len(results) - failed} passed, {failed} failed")
     return 1 if failed else 0

@@ -14,11 +14,11 @@ use async_trait::async_trait;
 use bb8_redis::bb8;
 use redis::{FromRedisValue, Script, ScriptInvocation};
 
+use self::connect::{Manager, store_error};
 pub use self::{
     connect::{CONNECT_TIMEOUT, Connection, Connector, RESPONSE_TIMEOUT},
     names::Names,
 };
-use self::connect::{Manager, store_error};
 use super::{Backend, EndDone, NewLogin, ScanDone, StoreError};
 use crate::{
     clock::{Clock, Timestamp},
@@ -82,12 +82,7 @@ impl RedisStore {
             .max_lifetime(None)
             .retry_connection(false)
             .build_unchecked(Manager(connector.clone()));
-        Self {
-            pool,
-            connector,
-            clock,
-            away_until: Cell::new(Timestamp::default()),
-        }
+        Self { pool, connector, clock, away_until: Cell::new(Timestamp::default()) }
     }
 
     /// A handle of the shared connection.
@@ -165,8 +160,7 @@ fn micros(duration: Duration) -> u64 {
 impl Backend for RedisStore {
     async fn create(&self, new: &NewLogin) -> Result<Timestamp, StoreError> {
         let zero = Timestamp::default();
-        let codes =
-            Codes { start: zero, rotate: new.rotate, first: 1, hashes: new.hashes.clone() };
+        let codes = Codes { start: zero, rotate: new.rotate, first: 1, hashes: new.hashes.clone() };
         let mut login = Login::new(1, new.protocol, new.proof, codes, zero, zero);
         login.facts = new.facts.clone();
         let sent = self.clock.now();
@@ -262,12 +256,7 @@ impl Backend for RedisStore {
         }
     }
 
-    async fn end(
-        &self,
-        id: LoginId,
-        epoch: u32,
-        because: Because,
-    ) -> Result<EndDone, StoreError> {
+    async fn end(&self, id: LoginId, epoch: u32, because: Because) -> Result<EndDone, StoreError> {
         let because = match because {
             Because::Deadline => "deadline",
             Because::Left => "left",

@@ -1,0 +1,169 @@
+//! A browser: one WebSocket and what it hears.
+
+use std::{net::SocketAddr, time::Duration};
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{
+        self, ClientRequestBuilder, Message,
+        http::Uri,
+        protocol::{CloseFrame, frame::coding::CloseCode},
+    },
+};
+
+use super::PATIENCE;
+
+pub(crate) struct Browser {
+    pub(crate) socket: WebSocketStream<TcpStream>,
+}
+
+/// How a socket ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// A Close frame with this code.
+    Code(u16),
+    /// Without one.
+    Lost,
+}
+
+/// A refusal before the upgrade.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+impl Browser {
+    /// Opens `/ws` with these query and headers.
+    pub(crate) async fn open(
+        address: SocketAddr,
+        query: &str,
+        protocol: Option<&str>,
+        headers: &[(&str, &str)],
+    ) -> Result<Self, Refused> {
+        let uri: Uri = format!("ws://{address}/ws{query}").parse().expect("a URI");
+        let mut request = ClientRequestBuilder::new(uri);
+        if let Some(protocol) = protocol {
+            request = request.with_sub_protocol(protocol);
+        }
+        for (name, value) in headers {
+            request = request.with_header(*name, *value);
+        }
+        let stream = TcpStream::connect(address).await.expect("the service listens");
+        let opened = timeout(PATIENCE, client_async(request, stream)).await.expect("an answer");
+        match opened {
+            Ok((socket, _)) => Ok(Self { socket }),
+            Err(tungstenite::Error::Http(answer)) => {
+                let headers = answer.headers().iter().map(|(name, value)| {
+                    (name.to_string(), value.to_str().unwrap_or_default().to_owned())
+                });
+                Err(Refused {
+                    status: answer.status().as_u16(),
+                    headers: headers.collect(),
+                    body: answer
+                        .body()
+                        .as_ref()
+                        .and_then(|body| serde_json::from_slice(body).ok())
+                        .unwrap_or_default(),
+                })
+            }
+            Err(error) => panic!("neither a socket nor a refusal: {error}"),
+        }
+    }
+
+    /// A browser of the plain protocol, and its key.
+    pub(crate) async fn plain(address: SocketAddr) -> (Self, String) {
+        let mut browser = Self::open(address, "", None, &[]).await.expect("a socket");
+        let key = browser.text().await;
+        (browser, key)
+    }
+
+    /// A browser of the JSON protocol, and its `key` message.
+    pub(crate) async fn json(address: SocketAddr) -> (Self, Value) {
+        let mut browser =
+            Self::open(address, "", Some("scanlogin.v1"), &[]).await.expect("a socket");
+        let key = browser.message().await;
+        assert_eq!(key["type"], "key", "{key}");
+        (browser, key)
+    }
+
+    /// A browser that comes back with its secret.
+    pub(crate) async fn resume(address: SocketAddr, secret: &str) -> Self {
+        let mut browser =
+            Self::open(address, "?resume=1", Some("scanlogin.v1"), &[]).await.expect("a socket");
+        browser.say(&serde_json::json!({ "type": "resume", "resume": secret })).await;
+        browser
+    }
+
+    /// The next text frame; pings are answered meanwhile.
+    pub(crate) async fn text(&mut self) -> String {
+        match self.next().await {
+            Ok(text) => text,
+            Err(closed) => panic!("a text was expected, not {closed:?}"),
+        }
+    }
+
+    /// The next message of the JSON protocol.
+    pub(crate) async fn message(&mut self) -> Value {
+        serde_json::from_str(&self.text().await).expect("a JSON message")
+    }
+
+    /// The next message of this type; others are passed over.
+    pub(crate) async fn message_of(&mut self, wanted: &str) -> Value {
+        loop {
+            let message = self.message().await;
+            if message["type"] == wanted {
+                return message;
+            }
+        }
+    }
+
+    /// How the socket ends; nothing else must come before.
+    pub(crate) async fn closed(&mut self) -> Closed {
+        match self.next().await {
+            Ok(text) => panic!("the end was expected, not {text}"),
+            Err(closed) => closed,
+        }
+    }
+
+    /// The next text, or how the socket ended.
+    pub(crate) async fn next(&mut self) -> Result<String, Closed> {
+        self.next_within(PATIENCE).await.expect("neither a text nor an end")
+    }
+
+    /// The same, or `None` after this time.
+    pub(crate) async fn next_within(&mut self, time: Duration) -> Option<Result<String, Closed>> {
+        let next = async {
+            loop {
+                match self.socket.next().await {
+                    Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
+                    Some(Ok(Message::Close(frame))) => {
+                        // The answer to the Close goes out with the next read.
+                        let _ = self.socket.next().await;
+                        let code = frame.map_or(1005, |frame| frame.code.into());
+                        return Err(Closed::Code(code));
+                    }
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return Err(Closed::Lost),
+                }
+            }
+        };
+        timeout(time, next).await.ok()
+    }
+
+    /// Says a message of the JSON protocol.
+    pub(crate) async fn say(&mut self, message: &Value) {
+        self.socket.send(Message::text(message.to_string())).await.expect("it is open");
+    }
+
+    /// Sends a Close with this code and leaves.
+    pub(crate) async fn leave(mut self, code: u16) {
+        let frame = CloseFrame { code: CloseCode::from(code), reason: "".into() };
+        let _ = self.socket.close(Some(frame)).await;
+        while let Some(Ok(_)) = self.socket.next().await {}
+    }
+}

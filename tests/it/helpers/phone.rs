@@ -1,0 +1,96 @@
+//! A phone: an app token and the calls that an app makes.
+
+use std::net::SocketAddr;
+
+use jsonwebtoken::{EncodingKey, Header, encode};
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::{Value, json};
+
+use super::service::APP_SECRET;
+
+/// A status and a body.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    /// Status and `code` together, as the contract's table has them.
+    pub(crate) fn codes(&self) -> (u16, i64) {
+        (self.status, self.body["code"].as_i64().unwrap_or_default())
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Phone {
+    pub(crate) address: SocketAddr,
+    pub(crate) token: String,
+    http: Client,
+}
+
+/// Seconds since the Unix epoch.
+pub(crate) fn now() -> u64 {
+    jsonwebtoken::get_current_timestamp()
+}
+
+/// An app token with these claims.
+pub(crate) fn app_token(claims: &Value, secret: &str) -> String {
+    encode(&Header::default(), claims, &EncodingKey::from_secret(secret.as_bytes()))
+        .expect("an HMAC")
+}
+
+impl Phone {
+    /// A phone of this user.
+    pub(crate) fn of(address: SocketAddr, user: &str) -> Self {
+        let claims = json!({ "sub": user, "exp": now() + 600, "name": format!("{user} Example") });
+        Self::with_token(address, &app_token(&claims, APP_SECRET))
+    }
+
+    /// A phone with this token.
+    pub(crate) fn with_token(address: SocketAddr, token: &str) -> Self {
+        Self { address, token: token.into(), http: Client::new() }
+    }
+
+    /// The same phone at another instance.
+    pub(crate) fn at(&self, address: SocketAddr) -> Self {
+        Self { address, ..self.clone() }
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("http://{}{path}", self.address);
+        self.http.request(method, url).bearer_auth(&self.token)
+    }
+
+    pub(crate) async fn scan(&self, key: &str) -> Answer {
+        self.post("/scan", &json!({ "key": key })).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        answer(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// The receipt's state.
+    pub(crate) async fn outcome(&self, claim: &str, wait: u32) -> Answer {
+        let path = format!("/scan/outcome?wait={wait}");
+        answer(self.request(Method::GET, &path).header("Scanlogin-Claim", claim)).await
+    }
+}
+
+/// Sends a request.
+pub(crate) async fn answer(request: RequestBuilder) -> Answer {
+    let answer = request.send().await.expect("an answer");
+    let status = answer.status().as_u16();
+    assert_eq!(answer.headers()["cache-control"], "no-store", "{}", answer.url());
+    Answer { status, body: answer.json().await.unwrap_or_default() }
+}
+
+/// `GET /verify`
+pub(crate) async fn verify(address: SocketAddr, token: &str) -> Answer {
+    answer(Client::new().get(format!("http://{address}/verify")).bearer_auth(token)).await
+}
+
+/// `POST /logout`
+pub(crate) async fn logout(address: SocketAddr, token: &str) -> Answer {
+    answer(Client::new().post(format!("http://{address}/logout")).bearer_auth(token)).await
+}

@@ -1,0 +1,108 @@
+//! A real redis-server of the test's own.
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use redis::aio::MultiplexedConnection;
+use tempfile::TempDir;
+
+use super::{eventually, free_port};
+
+pub(crate) struct RedisServer {
+    pub(crate) port: u16,
+    directory: TempDir,
+    options: Vec<String>,
+    child: Child,
+}
+
+impl RedisServer {
+    /// Starts one without persistence.
+    pub(crate) async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// Starts one with more options, as on its command line.
+    pub(crate) async fn with(options: &[&str]) -> Self {
+        let (port, directory) = (free_port(), tempfile::tempdir().expect("a directory"));
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        let child = spawn(port, &directory, &options);
+        let server = Self { port, directory, options, child };
+        server.answers().await;
+        server
+    }
+
+    async fn answers(&self) {
+        eventually("redis-server answers", || async {
+            let client = redis::Client::open(self.url()).expect("a URL");
+            match client.get_multiplexed_async_connection().await {
+                Ok(_) => Some(()),
+                // It answers, and wants a password.
+                Err(error) if error.code() == Some("NOAUTH") => Some(()),
+                Err(_) => None,
+            }
+        })
+        .await;
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) async fn connection(&self) -> MultiplexedConnection {
+        let client = redis::Client::open(self.url()).expect("a URL");
+        client.get_multiplexed_async_connection().await.expect("redis-server answers")
+    }
+
+    /// Runs one command.
+    pub(crate) async fn command<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        command.query_async(&mut self.connection().await).await.expect("the command works")
+    }
+
+    /// All keys of ours but the canaries, which live for seconds.
+    pub(crate) async fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<String> = self.command(&["KEYS", "scanlogin:*"]).await;
+        keys.retain(|key| !key.starts_with("scanlogin:probe:"));
+        keys
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it was running");
+        self.child.wait().expect("it has ended");
+    }
+
+    /// Starts it again on the same port; empty, since it persists nothing.
+    pub(crate) async fn start_again(&mut self) {
+        self.child = spawn(self.port, &self.directory, &self.options);
+        self.answers().await;
+    }
+
+    /// Kills it, waits, starts it again.
+    pub(crate) async fn restart_empty(&mut self, away: Duration) {
+        self.kill();
+        tokio::time::sleep(away).await;
+        self.start_again().await;
+    }
+}
+
+fn spawn(port: u16, directory: &TempDir, options: &[String]) -> Child {
+    Command::new("redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+        .args(["--appendonly", "no", "--daemonize", "no"])
+        .args(options)
+        .current_dir(directory.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("redis-server is installed: tests/run does it")
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

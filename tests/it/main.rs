@@ -1,0 +1,5 @@
+//! The service as its users have it: real sockets, a real redis-server of each test's own.
+
+mod conformance;
+mod helpers;
+mod login_flow;
