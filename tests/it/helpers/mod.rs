@@ -1,7 +1,9 @@
 //! What tests are made of. Everything here is started by the test, owned by it, and gone with it.
 
 pub(crate) mod browser;
+pub(crate) mod nginx;
 pub(crate) mod phone;
+pub(crate) mod raw;
 pub(crate) mod redis;
 pub(crate) mod service;
 
