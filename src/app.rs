@@ -180,7 +180,7 @@ impl Application {
                 (StoreFactory::Embedded(store.clone()), Feed::Embedded)
             }
             BackendParts::Redis(connector) => {
-                let handle = feed::RedisHandle::default();
+                let handle = feed::RedisHandle::new(connector.names().clone());
                 (StoreFactory::Redis(connector.clone()), Feed::Redis(handle))
             }
         };

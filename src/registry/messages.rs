@@ -1,7 +1,10 @@
 //! What the registry is told, and what it tells.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -146,10 +149,21 @@ pub struct Changed(pub Vec<LoginId>);
 #[rtype(result = "()")]
 pub struct Resync(pub ResyncReason);
 
-/// Whether records must be read in batches because notifications cannot be had.
+/// Which logins' records must be read again and again, because nobody hears of their changes.
+#[derive(Clone)]
+pub enum Poll {
+    /// None: all are heard of.
+    Nothing,
+    /// All.
+    Everything,
+    /// Those that this picks.
+    These(Arc<dyn Fn(LoginId) -> bool + Send + Sync>),
+}
+
+/// From now on, poll these.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Polling(pub bool);
+pub struct Polling(pub Poll);
 
 /// The logins that should be subscribed to.
 #[derive(Message)]

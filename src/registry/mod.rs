@@ -32,8 +32,8 @@ use actix::{
 pub use self::{
     address::{RegistryAddr, RegistryGone},
     messages::{
-        Attach, Changed, ConnId, Detach, Drain, NotWoken, Polling, Register, Reschedule, Resync,
-        Snapshot, Unregister, Wake, Wakeable,
+        Attach, Changed, ConnId, Detach, Drain, NotWoken, Poll, Polling, Register, Reschedule,
+        Resync, Snapshot, Unregister, Wake, Wakeable,
     },
     schedule::Schedule,
 };
@@ -87,10 +87,11 @@ pub struct Registry<A: Wakeable> {
     store: Store,
     clock: Clock,
     metrics: Arc<Metrics>,
-    /// Whether records are read in batches because notifications cannot be had.
-    polling: bool,
+    /// Whose records are read in batches because nobody hears of their changes.
+    polling: Poll,
     last_poll: Timestamp,
-    reading_all: bool,
+    reading_again: bool,
+    read_all_next: bool,
 }
 
 impl<A: Wakeable> Registry<A> {
@@ -103,9 +104,10 @@ impl<A: Wakeable> Registry<A> {
             store,
             clock,
             metrics,
-            polling: false,
+            polling: Poll::Nothing,
             last_poll: Timestamp::default(),
-            reading_all: false,
+            reading_again: false,
+            read_all_next: false,
         };
         let metrics = registry.metrics.clone();
         RegistryAddr { addr: Actor::start(registry), metrics }
@@ -217,18 +219,27 @@ impl<A: Wakeable> Registry<A> {
                 self.wake(id, wake, ctx);
             }
         }
-        if self.polling && now.since(self.last_poll) >= POLL {
+        if !matches!(self.polling, Poll::Nothing) && now.since(self.last_poll) >= POLL {
             self.last_poll = now;
-            self.read_all(ctx);
+            self.read_again(self.polling.clone(), ctx);
         }
     }
 
-    /// Reads all records again, in batches, and hands each result to its entry.
-    fn read_all(&mut self, ctx: &mut Context<Self>) {
-        if std::mem::replace(&mut self.reading_all, true) {
+    /// Reads records again, in batches, and hands each result to its entry.
+    fn read_again(&mut self, which: Poll, ctx: &mut Context<Self>) {
+        let everything = matches!(which, Poll::Everything);
+        if self.reading_again {
+            // What asks for everything has a reason that the reading under way may not know.
+            self.read_all_next |= everything;
             return;
         }
-        let ids: Vec<_> = self.entries.keys().copied().collect();
+        let ids = self.entries.keys().copied();
+        let ids: Vec<_> = match which {
+            Poll::Nothing => return,
+            Poll::Everything => ids.collect(),
+            Poll::These(pick) => ids.filter(|id| pick(*id)).collect(),
+        };
+        self.reading_again = true;
         let (store, registry) = (self.store.clone(), self.own_address(ctx));
         let read = async move {
             for chunk in ids.chunks(CHUNK) {
@@ -377,7 +388,7 @@ impl<A: Wakeable> Handler<Resync> for Registry<A> {
         self.taken();
         self.metrics.feed_resyncs.inc(reason);
         tracing::info!(?reason, logins = self.entries.len(), "reading all waiting logins again");
-        self.read_all(ctx);
+        self.read_again(Poll::Everything, ctx);
     }
 }
 
@@ -419,7 +430,10 @@ impl<A: Wakeable> Handler<ReadAgain> for Registry<A> {
             }
         }
         if done {
-            self.reading_all = false;
+            self.reading_again = false;
+            if std::mem::take(&mut self.read_all_next) {
+                self.read_again(Poll::Everything, ctx);
+            }
         }
     }
 }
