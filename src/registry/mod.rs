@@ -7,7 +7,7 @@
 //! 4. its own clock tick.
 //!
 //! A login has one entry, and an entry has one holder: a request that has not become a socket yet,
-//! a socket's actor, or nobody, where the browser may still come back ([`detached`]). Every message
+//! a socket's actor, or nobody, where the browser may still come back (`detached`). Every message
 //! of a holder carries its connection's id, and only the entry that it put in is touched: a socket
 //! that was taken over can say what it likes.
 //!
