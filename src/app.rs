@@ -180,7 +180,7 @@ impl Application {
                 (StoreFactory::Embedded(store.clone()), Feed::Embedded)
             }
             BackendParts::Redis(connector) => {
-                let handle = feed::RedisHandle::default();
+                let handle = feed::RedisHandle::new(connector.names().clone());
                 (StoreFactory::Redis(connector.clone()), Feed::Redis(handle))
             }
         };
@@ -323,7 +323,10 @@ impl Shared {
 
 fn serve(listener: TcpListener, shared: Shared) -> std::io::Result<Server> {
     let workers = shared.config.workers;
-    let server = Server::build()
+    let builder = Server::build();
+    // Lets idle keep-alive connections end at once when the server stops, as `HttpServer` does.
+    let stopping = builder.graceful_shutdown_signal();
+    let server = builder
         .workers(workers)
         .backlog(BACKLOG as u32)
         .disable_signals()
@@ -346,6 +349,13 @@ fn serve(listener: TcpListener, shared: Shared) -> std::io::Result<Server> {
                 .client_request_timeout(HEAD_TIME)
                 .client_disconnect_timeout(Duration::from_secs(1))
                 .tcp_nodelay(true)
+                .graceful_shutdown_signal({
+                    let stopping = stopping.clone();
+                    move || {
+                        let stopping = stopping.clone();
+                        async move { stopping.notified().await }
+                    }
+                })
                 .upgrade(UpgradeFactory::new(app()))
                 .finish(app())
                 .tcp()

@@ -3,3 +3,4 @@
 mod conformance;
 mod helpers;
 mod login_flow;
+mod readme;

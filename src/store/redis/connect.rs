@@ -1,8 +1,9 @@
 //! Connections to Redis: who is the primary, with which credentials, over which TLS.
 
 use std::{
+    collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
@@ -40,6 +41,7 @@ pub struct Connector {
     names: Names,
     /// What Redis's clock shows more than ours, in microseconds.
     clock_offset: AtomicI64,
+    kept: Mutex<HashMap<Node, MultiplexedConnection>>,
 }
 
 impl Connector {
@@ -62,7 +64,13 @@ impl Connector {
             .transpose()?;
         let certificates = config.url.tls.then_some(TlsCertificates { client_tls, root_cert });
         let names = Names::new(&config.prefix, config.url.db);
-        Ok(Self { config, certificates, names, clock_offset: AtomicI64::new(0) })
+        Ok(Self {
+            config,
+            certificates,
+            names,
+            clock_offset: AtomicI64::new(0),
+            kept: Mutex::default(),
+        })
     }
 
     /// The names of keys and channels.
@@ -132,6 +140,29 @@ impl Connector {
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(RESPONSE_TIMEOUT));
         self.client(node)?.get_multiplexed_async_connection_with_config(&config).await
+    }
+
+    /// The same, kept for the next call: for what asks the same node again and again.
+    ///
+    /// # Errors
+    /// As [`Self::connect_to`].
+    pub async fn kept_connection(&self, node: &Node) -> RedisResult<MultiplexedConnection> {
+        let kept = self.kept().get(node).cloned();
+        if let Some(kept) = kept {
+            return Ok(kept);
+        }
+        let connection = self.connect_to(node).await?;
+        self.kept().insert(node.clone(), connection.clone());
+        Ok(connection)
+    }
+
+    /// Drops what [`Self::kept_connection`] keeps, after an error.
+    pub fn forget_connection(&self, node: &Node) {
+        self.kept().remove(node);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashMap<Node, MultiplexedConnection>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The server that takes the writes now; `None` in a Cluster, where each slot has its own.

@@ -17,7 +17,7 @@ use redis::{FromRedisValue, Script, ScriptInvocation};
 use self::connect::{Manager, store_error};
 pub use self::{
     connect::{CONNECT_TIMEOUT, Connection, Connector, RESPONSE_TIMEOUT},
-    names::Names,
+    names::{Names, slot_of},
 };
 use super::{Backend, EndDone, NewLogin, ScanDone, StoreError};
 use crate::{
