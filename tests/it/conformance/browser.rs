@@ -2,7 +2,10 @@
 
 use scanlogin::{
     keys::{Entropy, Seed},
-    login::{Answer, Because, Ending, Login, OwnerRefusal, Protocol, RECEIPT, SLACK, State},
+    login::{
+        Answer, Because, Ending, Login, Outcome, OwnerRefusal, PhoneRefusal, Protocol, RECEIPT,
+        SLACK, State,
+    },
     store::{Backend, EndDone},
 };
 
@@ -250,7 +253,11 @@ async fn a_web_login_can_be_revoked_while_it_is_pending_and_while_it_is_current(
         login.scan(rig, 1, "alice", approve()).await.unwrap();
         assert!(!rig.revoke("bob", login.id).await.unwrap(), "not hers");
         assert!(rig.revoke("alice", login.id).await.unwrap(), "pending");
-        assert_eq!(login.ending(rig).await, Some(Ending::Delivered));
+        assert_eq!(login.ending(rig).await, Some(Ending::Revoked));
+        assert_eq!(login.deny(rig, 1, "alice").await, Err(PhoneRefusal::Conflict));
+        assert_eq!(login.confirm(rig, 1, "alice").await, Ok(true), "it had been approved");
+        let outcome = login.record(rig).await.outcome(false, rig.now());
+        assert_eq!(outcome, Outcome::Ended(Ending::Delivered), "whoever revokes has the token");
         assert!(!rig.revoke("alice", login.id).await.unwrap());
 
         let login = Subject::created(rig, Protocol::Json).await;
@@ -279,9 +286,17 @@ async fn a_login_that_was_revoked_before_its_acknowledgement_stays_revoked() {
         let login = Subject::created(rig, Protocol::Json).await;
         login.scan(rig, 1, "alice", approve()).await.unwrap();
         assert!(rig.revoke("alice", login.id).await.unwrap());
-        let _ = login.acknowledge(rig, 1, "alice").await;
+        assert_eq!(login.acknowledge(rig, 1, "alice").await, Err(Over));
         assert_eq!(rig.current("alice").await.unwrap(), None);
-        assert_eq!(login.ending(rig).await, Some(Ending::Delivered));
+        // Nor does it take anything from a newer one.
+        let newer = Subject::created(rig, Protocol::Json).await;
+        newer.scan(rig, 1, "alice", approve()).await.unwrap();
+        newer.acknowledge(rig, 1, "alice").await.unwrap();
+        assert!(!rig.revoke("alice", login.id).await.unwrap());
+        assert_eq!(rig.current("alice").await.unwrap(), Some(newer.id));
+        // Where the record was forgotten, the browser has its token all the same.
+        assert_eq!(Subject::new().acknowledge(rig, 1, "bob").await, Err(Over));
+        assert!(rig.current("bob").await.unwrap().is_some());
     })
     .await;
 }
