@@ -4,3 +4,4 @@ mod conformance;
 mod helpers;
 mod login_flow;
 mod readme;
+mod resume;

@@ -21,6 +21,16 @@ pub(crate) use self::{
 /// How long anything in a test may take before it counts as never.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A service on each store.
+pub(crate) async fn both(
+    change: impl Fn(Settings) -> Settings,
+) -> Vec<(Service, Option<RedisServer>)> {
+    let redis = RedisServer::start().await;
+    let shared = Service::start(change(Settings::redis(&redis))).await;
+    let embedded = Service::start(change(Settings::embedded())).await;
+    vec![(embedded, None), (shared, Some(redis))]
+}
+
 /// Waits until `check` gives something; panics with `what` after [`PATIENCE`].
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
