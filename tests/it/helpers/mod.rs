@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 pub(crate) use self::{
     browser::{Browser, Closed},
-    phone::{Answer, Phone},
+    phone::Phone,
     redis::RedisServer,
     service::{Process, Service, Settings},
 };
