@@ -6,5 +6,6 @@ mod helpers;
 mod login_flow;
 mod race;
 mod readme;
+mod redis_outage;
 mod resume;
 mod two_instances;
