@@ -3,6 +3,7 @@
 mod conformance;
 mod economy;
 mod helpers;
+mod limits;
 mod login_flow;
 mod race;
 mod readme;
