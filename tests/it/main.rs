@@ -1,10 +1,13 @@
 //! The service as its users have it: real sockets, a real redis-server of each test's own.
 
+mod config_errors;
 mod conformance;
 mod economy;
 mod helpers;
+mod http_api;
 mod limits;
 mod login_flow;
+mod logs_and_metrics;
 mod race;
 mod readme;
 mod redis_outage;
