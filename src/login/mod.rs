@@ -117,6 +117,8 @@ pub enum Ending {
     Expired,
     /// The browser's user left.
     Cancelled,
+    /// The browser had the token and logged out before it acknowledged. For the phone: delivered.
+    Revoked,
 }
 
 /// Where a login stands.

@@ -154,7 +154,10 @@ impl Login {
                 Ok(self.with(State::Approved { collect_until, scan, sealed }, now))
             }
             State::Approved { .. }
-            | State::Ended { ending: Ending::Delivered | Ending::Undelivered, .. } => Ok(self),
+            | State::Ended {
+                ending: Ending::Delivered | Ending::Undelivered | Ending::Revoked,
+                ..
+            } => Ok(self),
             _ => Err(Box::new(self.refuse(PhoneRefusal::Unknown))),
         }
     }
@@ -180,9 +183,10 @@ impl Login {
             }
             State::Ended { ending: Ending::Denied, .. } => Ok(self),
             State::Approved { .. }
-            | State::Ended { ending: Ending::Delivered | Ending::Undelivered, .. } => {
-                Err(Box::new(self.refuse(PhoneRefusal::Conflict)))
-            }
+            | State::Ended {
+                ending: Ending::Delivered | Ending::Undelivered | Ending::Revoked,
+                ..
+            } => Err(Box::new(self.refuse(PhoneRefusal::Conflict))),
             _ => Err(Box::new(self.refuse(PhoneRefusal::Unknown))),
         }
     }
@@ -274,7 +278,22 @@ impl Login {
             State::Approved { .. } if current => Outcome::Ended(Ending::Delivered),
             State::Approved { collect_until, .. } if now < *collect_until => Outcome::Approved,
             State::Approved { .. } => Outcome::Ended(Ending::Undelivered),
+            State::Ended { ending: Ending::Revoked, .. } => Outcome::Ended(Ending::Delivered),
             State::Ended { ending, .. } => Outcome::Ended(*ending),
+        }
+    }
+
+    /// The pending web login is ended by who holds its token. `Err`: there is none of this user.
+    ///
+    /// # Errors
+    /// The login as it was.
+    pub fn revoke(self, user: &str, now: Timestamp) -> Result<Self, Box<Self>> {
+        match &self.state {
+            State::Approved { scan, .. } if self.is_pending_for(user, now) => {
+                let (ending, until, scan) = (Ending::Revoked, now + RECEIPT, scan.clone());
+                Ok(self.with(State::Ended { ending, until, scan }, now))
+            }
+            _ => Err(Box::new(self)),
         }
     }
 

@@ -78,7 +78,7 @@ impl Waiting {
             State::Ended { ending, .. } => {
                 let (outcome, close) = match ending {
                     Ending::Denied => (LoginOutcome::Denied, Close::Denied),
-                    Ending::Delivered => (LoginOutcome::Delivered, Close::Done),
+                    Ending::Delivered | Ending::Revoked => (LoginOutcome::Delivered, Close::Done),
                     Ending::Undelivered => (LoginOutcome::Undelivered, Close::Expired),
                     Ending::Expired => (LoginOutcome::Expired, Close::Expired),
                     Ending::Cancelled => (LoginOutcome::Cancelled, Close::Expired),

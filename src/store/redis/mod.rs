@@ -130,6 +130,13 @@ impl RedisStore {
         self.run(async |connection| call.invoke_async(connection).await).await
     }
 
+    /// Ends the user's current web login if it is this one.
+    async fn revoke_current(&self, user: &str, id: LoginId) -> Result<bool, StoreError> {
+        let mut call = REVOKE_CURRENT.key(self.connector.names().user(user));
+        call.arg(id.as_bytes());
+        self.script(&call).await
+    }
+
     fn login_key(&self, id: LoginId) -> String {
         self.connector.names().login(id)
     }
@@ -252,7 +259,13 @@ impl Backend for RedisStore {
         match self.script::<u8>(&call).await? {
             OK => Ok(Ok(())),
             SUPERSEDED => Ok(Err(OwnerRefusal::Superseded)),
-            _ => Ok(Err(OwnerRefusal::Over)),
+            // Redis forgot the record; the browser has its token all the same.
+            GONE => Ok(Err(OwnerRefusal::Over)),
+            _ => {
+                // A log-out that came before the acknowledgement stands.
+                self.revoke_current(user, id).await?;
+                Ok(Err(OwnerRefusal::Over))
+            }
         }
     }
 
@@ -304,9 +317,7 @@ impl Backend for RedisStore {
         let mut call = REVOKE_PENDING.key(self.login_key(id));
         call.arg(user);
         let pending: bool = self.script(&call).await?;
-        let mut call = REVOKE_CURRENT.key(self.connector.names().user(user));
-        call.arg(id.as_bytes());
-        let current: bool = self.script(&call).await?;
+        let current = self.revoke_current(user, id).await?;
         Ok(pending || current)
     }
 

@@ -1,7 +1,9 @@
 //! What tests are made of. Everything here is started by the test, owned by it, and gone with it.
 
 pub(crate) mod browser;
+pub(crate) mod nginx;
 pub(crate) mod phone;
+pub(crate) mod raw;
 pub(crate) mod redis;
 pub(crate) mod service;
 
@@ -11,13 +13,23 @@ use tokio::time::{Instant, sleep};
 
 pub(crate) use self::{
     browser::{Browser, Closed},
-    phone::{Answer, Phone},
+    phone::Phone,
     redis::RedisServer,
     service::{Process, Service, Settings},
 };
 
 /// How long anything in a test may take before it counts as never.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A service on each store.
+pub(crate) async fn both(
+    change: impl Fn(Settings) -> Settings,
+) -> Vec<(Service, Option<RedisServer>)> {
+    let redis = RedisServer::start().await;
+    let shared = Service::start(change(Settings::redis(&redis))).await;
+    let embedded = Service::start(change(Settings::embedded())).await;
+    vec![(embedded, None), (shared, Some(redis))]
+}
 
 /// Waits until `check` gives something; panics with `what` after [`PATIENCE`].
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(

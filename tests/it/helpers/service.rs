@@ -9,6 +9,7 @@ use std::{
     thread::JoinHandle,
 };
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use scanlogin::{
     app::{Application, Options},
     config::{Config, Parsed, Values},
@@ -136,6 +137,17 @@ impl Drop for Service {
             assert!(ended.is_ok() || std::thread::panicking(), "the service panicked");
         }
     }
+}
+
+/// Header and claims of a JWT, unverified.
+pub(crate) fn claims(token: &str) -> (serde_json::Value, serde_json::Value) {
+    let decode = |part: &str| {
+        let bytes = URL_SAFE_NO_PAD.decode(part).expect("base64url");
+        serde_json::from_slice(&bytes).expect("JSON")
+    };
+    let mut parts = token.split('.');
+    let mut next = || decode(parts.next().expect("three parts"));
+    (next(), next())
 }
 
 /// The value of a series on an admin port.
