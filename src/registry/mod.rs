@@ -242,16 +242,25 @@ impl<A: Wakeable> Registry<A> {
         self.reading_again = true;
         let (store, registry) = (self.store.clone(), self.own_address(ctx));
         let read = async move {
+            let mut complete = true;
             for chunk in ids.chunks(CHUNK) {
-                // A store that is away again: the feed will say when it is back, and polling
-                // comes back by itself.
-                let Ok(found) = store.read_many(chunk).await else { break };
+                let Ok(found) = store.read_many(chunk).await else {
+                    complete = false;
+                    break;
+                };
                 let logins = chunk.iter().copied().zip(found).collect();
                 let _ = registry.ask(ReadAgain { logins, done: false }).await;
             }
             let _ = registry.ask(ReadAgain { logins: Vec::new(), done: true }).await;
+            complete
         };
-        ctx.spawn(read.into_actor(self));
+        ctx.spawn(read.into_actor(self).map(move |complete, _, ctx| {
+            // Polling comes back by itself. A resync does not: the feed was ready for it, and the
+            // store, over a connection of its own, was not.
+            if everything && !complete {
+                ctx.run_later(POLL, |registry, ctx| registry.read_again(Poll::Everything, ctx));
+            }
+        }));
     }
 
     fn sockets(&self) -> usize {

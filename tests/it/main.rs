@@ -3,8 +3,10 @@
 mod conformance;
 mod economy;
 mod helpers;
+mod limits;
 mod login_flow;
 mod race;
 mod readme;
+mod redis_outage;
 mod resume;
 mod two_instances;

@@ -1,5 +1,7 @@
 //! The record decides, the actor follows.
 
+use std::time::Duration;
+
 use actix::{ActorFutureExt, AsyncContext, WrapFuture};
 
 use super::{Ctx, Phase, RECEIVED_WAIT, Reading, Waiting};
@@ -12,6 +14,9 @@ use crate::{
     registry::Wake,
     tokens,
 };
+
+/// When to ask a store again that did not answer.
+const STORE_AGAIN: Duration = Duration::from_secs(1);
 
 impl Waiting {
     /// Reads the record and acts on it; one read at a time.
@@ -29,8 +34,10 @@ impl Waiting {
             match login {
                 Ok(Some(login)) => waiting.follow(login, wake, ctx),
                 Ok(None) => waiting.reclaim(ctx),
-                // The deadline, the next notification or the feed's resync comes back to it.
-                Err(_) => {}
+                // The change was announced once: whoever heard it must come back to it.
+                Err(_) => {
+                    ctx.run_later(STORE_AGAIN, move |waiting, ctx| waiting.read(wake, ctx));
+                }
             }
             if let Reading::Again(wake) = again {
                 waiting.read(wake, ctx);
@@ -153,8 +160,12 @@ impl Waiting {
         let (store, id, login) = (self.worker.store.clone(), held.id, held.as_waiting(now));
         let reclaim = async move { store.reclaim(id, &login).await };
         ctx.spawn(reclaim.into_actor(self).map(|login, waiting, ctx| {
-            if let Ok(login) = login {
-                waiting.follow(login, Wake::Missing, ctx);
+            match login {
+                Ok(login) => waiting.follow(login, Wake::Missing, ctx),
+                // Nobody else would make it again.
+                Err(_) => {
+                    ctx.run_later(STORE_AGAIN, |waiting, ctx| waiting.read(Wake::Missing, ctx));
+                }
             }
         }));
     }

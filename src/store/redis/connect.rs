@@ -20,6 +20,8 @@ use redis::{
     io::tcp::TcpSettings,
 };
 
+use tokio::sync::Notify;
+
 use super::names::Names;
 use crate::{
     clock::Timestamp,
@@ -286,6 +288,11 @@ impl Connection {
         }
     }
 
+    /// Whether it is of no use any more.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
     /// The Cluster's own connection, where it is one.
     pub fn cluster(&self) -> Option<ClusterConnection> {
         match &self.link {
@@ -343,15 +350,39 @@ impl bb8::ManageConnection for Manager {
 
     /// No PING: that would be one more round trip for each command. A connection that has failed
     /// knows it, and a silent one is found by the feed's heartbeat or the next command's timeout.
-    async fn is_valid(&self, connection: &mut Connection) -> Result<(), RedisError> {
-        if self.has_broken(connection) {
-            return Err((ErrorKind::Io, "the connection has broken").into());
-        }
+    async fn is_valid(&self, _: &mut Connection) -> Result<(), RedisError> {
         Ok(())
     }
 
     fn has_broken(&self, connection: &mut Connection) -> bool {
-        connection.broken.load(Ordering::Relaxed)
+        connection.is_broken()
+    }
+}
+
+/// Hears from bb8 that a connection could not be made, and tells everybody who waits for one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct NotMade {
+    pub(super) happened: Arc<Notify>,
+    why: Arc<Mutex<Option<StoreError>>>,
+}
+
+impl NotMade {
+    /// Why the last one could not be made.
+    pub(super) fn error(&self) -> StoreError {
+        let why = self.why.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let unknown = || StoreError { kind: StoreErrorKind::Io, detail: "no connection".into() };
+        why.unwrap_or_else(unknown)
+    }
+}
+
+impl bb8::ErrorSink<RedisError> for NotMade {
+    fn sink(&self, error: RedisError) {
+        *self.why.lock().unwrap_or_else(PoisonError::into_inner) = Some(store_error(&error));
+        self.happened.notify_waiters();
+    }
+
+    fn boxed_clone(&self) -> Box<dyn bb8::ErrorSink<RedisError>> {
+        Box::new(self.clone())
     }
 }
 

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use bb8_redis::bb8;
 use redis::{FromRedisValue, Script, ScriptInvocation};
 
-use self::connect::{Manager, store_error};
+use self::connect::{Manager, NotMade, store_error};
 pub use self::{
     connect::{CONNECT_TIMEOUT, Connection, Connector, RESPONSE_TIMEOUT},
     names::{Names, slot_of},
@@ -65,6 +65,7 @@ const ENDED_UNDELIVERED: u8 = 10;
 /// The store of one thread.
 pub struct RedisStore {
     pool: bb8::Pool<Manager>,
+    not_made: NotMade,
     connector: Arc<Connector>,
     clock: Clock,
     /// Until when connecting is not tried again.
@@ -74,6 +75,7 @@ pub struct RedisStore {
 impl RedisStore {
     /// A store that connects when it is first used.
     pub fn new(connector: Arc<Connector>, clock: Clock) -> Self {
+        let not_made = NotMade::default();
         // One pipelining connection a thread: a second one would only split the pipelines.
         let pool = bb8::Pool::builder()
             .max_size(1)
@@ -81,8 +83,10 @@ impl RedisStore {
             .idle_timeout(None)
             .max_lifetime(None)
             .retry_connection(false)
+            .test_on_check_out(false)
+            .error_sink(Box::new(not_made.clone()))
             .build_unchecked(Manager(connector.clone()));
-        Self { pool, connector, clock, away_until: Cell::new(Timestamp::default()) }
+        Self { pool, not_made, connector, clock, away_until: Cell::new(Timestamp::default()) }
     }
 
     /// A handle of the shared connection.
@@ -91,17 +95,29 @@ impl RedisStore {
             let detail = "not reachable a moment ago".into();
             return Err(StoreError { kind: StoreErrorKind::Io, detail });
         }
-        match self.pool.get().await {
-            Ok(connection) => Ok(connection.clone()),
-            Err(error) => {
-                self.away_until.set(self.clock.now() + BACK_OFF);
-                Err(match error {
-                    bb8::RunError::User(error) => store_error(&error),
-                    bb8::RunError::TimedOut => StoreError {
-                        kind: StoreErrorKind::Timeout,
-                        detail: "no connection in time".into(),
-                    },
-                })
+        self.get().await.inspect_err(|_| self.away_until.set(self.clock.now() + BACK_OFF))
+    }
+
+    /// One from the pool, which would let its callers wait for a connection that could not be made
+    /// until their time is over.
+    async fn get(&self) -> Result<Connection, StoreError> {
+        loop {
+            let failed = self.not_made.happened.notified();
+            let got = tokio::select! {
+                biased;
+                got = self.pool.get() => got,
+                () = failed => return Err(self.not_made.error()),
+            };
+            let connection = got.map_err(|error| match error {
+                bb8::RunError::User(error) => store_error(&error),
+                bb8::RunError::TimedOut => StoreError {
+                    kind: StoreErrorKind::Timeout,
+                    detail: "no connection in time".into(),
+                },
+            })?;
+            // A broken one is thrown away when it is given back.
+            if !connection.is_broken() {
+                return Ok(connection.clone());
             }
         }
     }

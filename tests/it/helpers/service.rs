@@ -196,6 +196,15 @@ impl Process {
         process
     }
 
+    /// Bytes of memory that it has for itself (PSS).
+    pub(crate) fn memory(&self) -> u64 {
+        let path = format!("/proc/{}/smaps_rollup", self.child.id());
+        let text = std::fs::read_to_string(path).expect("it runs");
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).expect("a line");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kib * 1024
+    }
+
     /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().expect("never poisoned").join("\n")
