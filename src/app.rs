@@ -313,6 +313,7 @@ impl Shared {
             clock: self.clock.clone(),
             entropy: self.entropy,
             admission: self.admission.clone(),
+            bases: Default::default(),
             background: self.background.clone(),
             limits: self.limits.clone(),
             app_auth: self.app_auth.clone(),

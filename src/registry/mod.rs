@@ -337,7 +337,7 @@ impl<A: Wakeable> Handler<Reschedule> for Registry<A> {
         let Reschedule { id, conn, deadline, rotate } = message;
         if let Some(entry) = self.own(id, conn) {
             entry.schedule.deadline = deadline;
-            entry.schedule.rotate = rotate;
+            entry.schedule.rotate = rotate.unwrap_or(Timestamp::NEVER);
             let due = entry.schedule.next();
             self.set_due(id, due);
         }
@@ -351,7 +351,7 @@ impl<A: Wakeable> Handler<Detach> for Registry<A> {
         self.taken();
         let (id, deadline) = (held.id, held.deadline);
         let Some(entry) = self.own(id, conn) else { return };
-        entry.schedule = Schedule { deadline, rotate: None, ping: None };
+        entry.schedule = Schedule::until(deadline);
         entry.holder = Holder::Nobody(held);
         let owed = entry.owed.take();
         self.set_due(id, deadline);

@@ -9,6 +9,7 @@ pub mod upgrade;
 mod waiting;
 
 use std::{
+    cell::RefCell,
     rc::Rc,
     sync::{
         Arc,
@@ -57,6 +58,8 @@ pub struct Worker {
     pub entropy: Entropy,
     /// Who may wait.
     pub admission: Arc<Admission>,
+    /// What QR codes' URLs begin with.
+    pub(crate) bases: Bases,
     /// What must be finished before the process ends.
     pub background: Arc<Background>,
     /// What one address or user may do.
@@ -65,6 +68,28 @@ pub struct Worker {
     pub app_auth: Arc<AppAuth>,
     /// Makes web tokens.
     pub issuer: Arc<Issuer>,
+}
+
+/// The few texts that the URLs of all QR codes begin with, each kept once: a socket holds eight
+/// bytes of it.
+#[derive(Default)]
+pub(crate) struct Bases(RefCell<Vec<Rc<String>>>);
+
+impl Bases {
+    /// How many are kept: a service has few names, and a stranger may send any `Host`.
+    const KEPT: usize = 16;
+
+    fn intern(&self, base: String) -> Rc<String> {
+        let mut kept = self.0.borrow_mut();
+        if let Some(known) = kept.iter().find(|known| ***known == base) {
+            return known.clone();
+        }
+        let base = Rc::new(base);
+        if kept.len() < Self::KEPT {
+            kept.push(base.clone());
+        }
+        base
+    }
 }
 
 /// Counts the sockets of the instance, and closes the door.
@@ -194,7 +219,7 @@ pub async fn open(request: HttpRequest, worker: Rc<Worker>) -> Result<HttpRespon
             ProtocolLabel::Json
         }
     };
-    let base = client.public_base(&worker.config);
+    let base = worker.bases.intern(client.public_base(&worker.config));
     let mut response = response.finish();
     let Wanted { protocol, qr_svg, .. } = wanted;
     response.extensions_mut().insert(UpgradeHook::new(move |io, early| {
@@ -208,8 +233,11 @@ pub async fn open(request: HttpRequest, worker: Rc<Worker>) -> Result<HttpRespon
             Incoming::new(io.clone(), early),
             Codec::new().max_size(MAX_FRAME),
         );
+        // Made out here: a task that first held the context and then the pump would keep room for
+        // both, half a kilobyte a socket.
+        let pump = Pump::new(io, context);
         actix_rt::spawn(async move {
-            if Pump::new(io, context).await == Pumped::Slow {
+            if pump.await == Pumped::Slow {
                 metrics.slow_clients.inc();
             }
         });

@@ -97,7 +97,7 @@ impl Waiting {
     }
 
     /// The browser has the token: nothing more is to be announced, then it is written down.
-    pub(super) fn acknowledged(&mut self, user: String) {
+    pub(super) fn acknowledged(&mut self, user: Box<str>) {
         let Some(held) = self.held.take() else { return };
         let (worker, conn) = (self.worker.clone(), self.conn);
         let under_way = worker.background.begin();

@@ -116,7 +116,7 @@ impl Waiting {
             return self.end(LoginOutcome::Failed, Close::Failure, ctx);
         };
         held.deadline = collect_until;
-        let user = scan.user.clone();
+        let user: Box<str> = scan.user.as_str().into();
         match self.protocol {
             Protocol::Plain => {
                 // Token and close together; the client's Close acknowledges.

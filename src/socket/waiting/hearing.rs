@@ -59,29 +59,30 @@ impl Waiting {
 
     /// Puts a fragmented message together, within one frame's limit.
     fn hear_fragment(&mut self, item: Item, ctx: &mut Ctx) {
-        let (bytes, last) = match item {
-            Item::FirstText(bytes) => {
-                self.fragments.clear();
-                (bytes, false)
-            }
-            Item::FirstBinary(_) if self.protocol == Protocol::Json => {
-                return self.close(Close::Malformed, ctx);
-            }
-            Item::FirstBinary(bytes) | Item::Continue(bytes) => (bytes, false),
-            Item::Last(bytes) => (bytes, true),
-        };
         if self.protocol == Protocol::Plain {
             return;
         }
-        if self.fragments.len() + bytes.len() > MAX_FRAME {
+        let (bytes, last) = match item {
+            Item::FirstBinary(_) => return self.close(Close::Malformed, ctx),
+            Item::FirstText(bytes) => {
+                self.fragments = None;
+                (bytes, false)
+            }
+            Item::Continue(bytes) => (bytes, false),
+            Item::Last(bytes) => (bytes, true),
+        };
+        let mut fragments = self.fragments.take().unwrap_or_default();
+        if fragments.len() + bytes.len() > MAX_FRAME {
             return self.close(Close::TooBig, ctx);
         }
-        self.fragments.extend_from_slice(&bytes);
-        if last {
-            match String::from_utf8(std::mem::take(&mut self.fragments)) {
-                Ok(text) => self.hear_text(&text, ctx),
-                Err(_) => self.close(Close::Malformed, ctx),
-            }
+        fragments.extend_from_slice(&bytes);
+        if !last {
+            self.fragments = Some(fragments);
+            return;
+        }
+        match String::from_utf8(*fragments) {
+            Ok(text) => self.hear_text(&text, ctx),
+            Err(_) => self.close(Close::Malformed, ctx),
         }
     }
 

@@ -33,8 +33,6 @@ use crate::{
     registry::{Attach, ConnId, NotWoken, Schedule, Wake, Wakeable},
 };
 
-/// Between two pings (spec 2.4). Load balancers commonly cut what is silent for 60 s.
-pub(super) const PING_EVERY: Duration = Duration::from_secs(25);
 /// Pings without an answer after which a client is dead (spec 2.4).
 const MAX_UNANSWERED: u8 = 2;
 /// How long the server waits for `received` before it closes by itself (spec 2.2).
@@ -56,7 +54,7 @@ enum Phase {
     /// Somebody has scanned and must confirm: this claim.
     Scanned(Box<Scan>),
     /// The token is out; `closing`: so is our Close.
-    Pushed { user: String, closing: bool },
+    Pushed { user: Box<str>, closing: bool },
     /// Our Close is out; nothing but its answer matters.
     Closing,
 }
@@ -80,15 +78,17 @@ pub struct Waiting {
     phase: Phase,
     reading: Reading,
     /// What the QR code's URL begins with.
-    base: Rc<str>,
+    base: Rc<String>,
     qr_svg: bool,
     /// The number of the code that is shown.
     code: u32,
     unanswered_pings: u8,
     messages: u8,
+    /// When the counting of `messages` began: at first, when the request's head was there.
     minute: Timestamp,
-    fragments: Vec<u8>,
-    opened: Timestamp,
+    /// The beginning of a message that comes in pieces.
+    #[expect(clippy::box_collection, reason = "eight bytes in each idle socket, not 24")]
+    fragments: Option<Box<Vec<u8>>>,
     /// One of `SCANLOGIN_MAX_WAITING`.
     _seat: Seat,
 }
@@ -99,7 +99,7 @@ pub(super) struct Opening {
     /// `None`: the client wants to resume.
     pub held: Option<Box<Held>>,
     pub protocol: Protocol,
-    pub base: Rc<str>,
+    pub base: Rc<String>,
     pub qr_svg: bool,
     /// When the request's head was there.
     pub opened: Timestamp,
@@ -124,8 +124,7 @@ impl Waiting {
             unanswered_pings: 0,
             messages: 0,
             minute: opened,
-            fragments: Vec::new(),
-            opened,
+            fragments: None,
             _seat: seat,
         }
     }
@@ -137,8 +136,7 @@ impl Waiting {
             Protocol::Json => windows.next_after(windows.shown_at(now)),
             Protocol::Plain => None,
         };
-        let ping = Some((now + PING_EVERY, PING_EVERY));
-        Schedule { deadline: held.deadline, rotate, ping }
+        Schedule::new(held.deadline, rotate, now)
     }
 
     fn now(&self) -> Timestamp {
@@ -224,7 +222,7 @@ impl Actor for Waiting {
                 let (id, socket) = (held.id, ctx.address().downgrade());
                 self.worker.registry.tell(Attach { id, conn: self.conn, socket });
                 self.show_key(ctx);
-                let waited = self.worker.clock.now().since(self.opened);
+                let waited = self.worker.clock.now().since(self.minute);
                 self.worker.metrics.open_to_key.observe(waited.as_secs_f64());
             }
             None => {

@@ -4,6 +4,7 @@ use actix::{ActorFutureExt, AsyncContext, WrapFuture};
 
 use super::{Ctx, Phase, Waiting};
 use crate::{
+    clock::Timestamp,
     close::Close,
     keys::Resume,
     login::{Because, Held, Login, State},
@@ -32,7 +33,7 @@ impl Waiting {
             let held = Box::new(Held::of(id, seed, &login));
             let mut schedule = Self::schedule(&held, worker.store.now());
             if !matches!(login.state, State::Waiting { .. }) {
-                schedule.rotate = None;
+                schedule.rotate = Timestamp::NEVER;
             }
             let epoch = held.epoch;
             let register = Register { id, conn, epoch, socket: Some(socket), schedule };

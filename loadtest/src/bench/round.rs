@@ -1,0 +1,177 @@
+//! One side, once: first with browsers that wait, then, on servers of its own, at saturation.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use super::{Figures, Row, Settings};
+use crate::{
+    crew::Crew,
+    dialect::Dialect,
+    engine::{Fleet, Load, closed_loop, open_loop},
+    proc,
+    recorder::{Percentiles, Recorder, Step},
+    target::{Error, Target, Usage, redis::Commands},
+};
+
+/// Between the last connection and a look at the memory.
+const SETTLE: Duration = Duration::from_secs(4);
+/// From a browser's arrival to its scan, in an open loop.
+const THINK: Duration = Duration::from_secs(1);
+/// What is not counted at the start of a load.
+const WARM_UP: Duration = Duration::from_secs(3);
+/// Logins that are counted command by command, and how many at a time.
+const COUNTED: usize = 320;
+const COUNTED_AT_A_TIME: usize = 16;
+
+pub(super) async fn measure(
+    settings: &Settings,
+    dialect: Dialect,
+    start: &impl Fn() -> Result<Target, Error>,
+    progress: &impl Fn(&str),
+) -> Result<Figures, Error> {
+    let mut figures = Figures::default();
+    waiting(settings, dialect, &start()?, &mut figures, progress).await?;
+    saturation(settings, dialect, &start()?, &mut figures, progress).await?;
+    Ok(figures)
+}
+
+fn crew(target: &Target, dialect: Dialect) -> Result<Arc<Crew>, Error> {
+    let tokens = target.tokens.clone();
+    Ok(Crew::new(&target.endpoints, dialect, false, tokens, Recorder::new())?)
+}
+
+async fn waiting(
+    settings: &Settings,
+    dialect: Dialect,
+    target: &Target,
+    figures: &mut Figures,
+    progress: &impl Fn(&str),
+) -> Result<(), Error> {
+    let crew = crew(target, dialect)?;
+    let ours = proc::pss(std::process::id()).unwrap_or_default();
+    let before = target.usage();
+    let mut fleet = Fleet::assemble(&crew, settings.waiting).await;
+    let n = fleet.waiting() as f64;
+    figures.set(Row::ConnectsPerSecond, n / fleet.assembled_in.as_secs_f64());
+    tokio::time::sleep(SETTLE).await;
+    let full = target.usage();
+    let bytes = |before: u64, after: u64| after.saturating_sub(before) as f64 / n;
+    figures.set(Row::BytesPerSocket, bytes(before.server_pss, full.server_pss));
+    figures.set(Row::RedisBytesPerSocket, bytes(before.redis_memory, full.redis_memory));
+    let ours_now = proc::pss(std::process::id()).unwrap_or_default();
+    figures.set(Row::ClientBytesPerSocket, bytes(ours, ours_now));
+    progress(&format!("{n} waiting, {:.0} bytes each", bytes(before.server_pss, full.server_pss)));
+
+    let idle = Duration::from_secs(settings.idle_seconds);
+    tokio::time::sleep(idle).await;
+    let idled = target.usage();
+    let share = |cpu: Duration| 100.0 * cpu.as_secs_f64() / idle.as_secs_f64();
+    figures.set(Row::IdleCpu, share(idled.server_cpu - full.server_cpu));
+    figures.set(Row::IdleRedisCpu, share(idled.redis_cpu - full.redis_cpu));
+
+    for rate in &settings.logins_per_second {
+        let time = Duration::from_secs(settings.seconds);
+        let begun = Mutex::new(Usage::default());
+        let begin = || *begun.lock().unwrap_or_else(|p| p.into_inner()) = target.usage();
+        let load = open_loop(&crew, f64::from(*rate), THINK, WARM_UP, time, begin).await;
+        let begun = begun.into_inner().unwrap_or_else(|p| p.into_inner());
+        latencies(*rate, &load, figures);
+        costs(&load, begun, target.usage(), figures, Row::CpuAt(*rate), Row::RedisCpuAt(*rate));
+        progress(&said(&format!("{rate} logins/s"), &load));
+    }
+    figures.set(Row::LostWhileWaiting, n - fleet.waiting() as f64);
+    Ok(())
+}
+
+fn latencies(rate: u32, load: &Load, figures: &mut Figures) {
+    let token = Percentiles::of(&load.measured.step(Step::Token));
+    figures.set(Row::P50At(rate), token.p50);
+    figures.set(Row::P90At(rate), token.p90);
+    figures.set(Row::P99At(rate), token.p99);
+    let late = Percentiles::of(&load.measured.late);
+    figures.set(Row::LateP50At(rate), late.p50);
+    figures.set(Row::LateP99At(rate), late.p99);
+    figures.set(Row::FailuresAt(rate), load.measured.failed() as f64);
+}
+
+fn costs(load: &Load, from: Usage, to: Usage, figures: &mut Figures, cpu: Row, redis: Row) {
+    // In seconds per 1,000 logins, which is milliseconds per login.
+    let each = |from: Duration, to: Duration| {
+        1000.0 * to.saturating_sub(from).as_secs_f64() / load.measured.logins.max(1) as f64
+    };
+    figures.set(cpu, each(from.server_cpu, to.server_cpu));
+    figures.set(redis, each(from.redis_cpu, to.redis_cpu));
+}
+
+fn said(what: &str, load: &Load) -> String {
+    let token = Percentiles::of(&load.measured.step(Step::Token));
+    let failures: Vec<String> =
+        load.measured.failures.iter().map(|(why, n)| format!("; {n} x {why}")).collect();
+    format!(
+        "{what}: {:.0}/s, scan to token p50 {:.2} p99 {:.2} ms{}",
+        load.per_second(),
+        token.p50,
+        token.p99,
+        failures.concat()
+    )
+}
+
+async fn saturation(
+    settings: &Settings,
+    dialect: Dialect,
+    target: &Target,
+    figures: &mut Figures,
+    progress: &impl Fn(&str),
+) -> Result<(), Error> {
+    let crew = crew(target, dialect)?;
+    let time = Duration::from_secs(settings.seconds);
+    let begun = Mutex::new(Usage::default());
+    let begin = || *begun.lock().unwrap_or_else(|p| p.into_inner()) = target.usage();
+    let client = proc::cpu(std::process::id()).unwrap_or_default();
+    let load = closed_loop(&crew, settings.at_a_time, WARM_UP, time, begin).await;
+    let begun = begun.into_inner().unwrap_or_else(|p| p.into_inner());
+    costs(&load, begun, target.usage(), figures, Row::CpuAtMost, Row::RedisCpuAtMost);
+    let client = proc::cpu(std::process::id()).unwrap_or_default() - client;
+    let share = 100.0 * client.as_secs_f64() / (time + WARM_UP).as_secs_f64();
+    figures.set(Row::ClientCpuAtMost, share);
+    figures.set(Row::LoginsPerSecond, load.per_second());
+    figures.set(Row::FailuresAtMost, load.measured.failed() as f64);
+    progress(&said("saturation", &load));
+    count(&crew, target, figures).await?;
+    Ok(())
+}
+
+/// Commands that a login costs, with the canary of the feed and our own questions left out.
+async fn count(crew: &Arc<Crew>, target: &Target, figures: &mut Figures) -> Result<(), Error> {
+    let Some(redis) = &target.redis else { return Ok(()) };
+    // What is left of the logins before.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let heard = target.metric("scanlogin_notifications_total");
+    let monitor = redis.monitor()?;
+    let logins = async {
+        let mut loops = tokio::task::JoinSet::new();
+        for _ in 0..COUNTED_AT_A_TIME {
+            let crew = crew.clone();
+            loops.spawn(async move {
+                for _ in 0..COUNTED / COUNTED_AT_A_TIME {
+                    crew.clone().one_login(None).await;
+                }
+            });
+        }
+        while loops.join_next().await.is_some() {}
+    };
+    logins.await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let heard = target.metric("scanlogin_notifications_total") - heard;
+    let Commands { sent, inside } = monitor.finish(&["probe:", "nchan_"])?;
+    let each = |map: &BTreeMap<String, u64>| map.values().sum::<u64>() as f64 / COUNTED as f64;
+    figures.set(Row::CommandsSent, each(&sent));
+    figures.set(Row::CommandsInside, each(&inside));
+    figures.set(Row::Notifications, heard / COUNTED as f64);
+    figures.sent = sent;
+    figures.inside = inside;
+    Ok(())
+}

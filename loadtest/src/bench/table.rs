@@ -1,0 +1,199 @@
+//! The figures of `bench`, their medians, and how they read.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde_json::{Value, json};
+
+use super::Settings;
+use crate::target::Store;
+
+/// A figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Row {
+    /// PSS of the servers without Redis.
+    BytesPerSocket,
+    /// Redis's `used_memory`.
+    RedisBytesPerSocket,
+    /// PSS of this client.
+    ClientBytesPerSocket,
+    /// Percent of a core, without Redis.
+    IdleCpu,
+    /// Percent of a core.
+    IdleRedisCpu,
+    /// Sockets with a key, while the fleet assembles.
+    ConnectsPerSecond,
+    /// Scan due to token, in milliseconds, at so many logins a second.
+    P50At(u32),
+    /// The same.
+    P90At(u32),
+    /// The same.
+    P99At(u32),
+    /// The client's own lateness within it, in milliseconds.
+    LateP50At(u32),
+    /// The same.
+    LateP99At(u32),
+    /// Logins that failed.
+    FailuresAt(u32),
+    /// Processor milliseconds per login (seconds per 1,000), without Redis.
+    CpuAt(u32),
+    /// The same of Redis.
+    RedisCpuAt(u32),
+    /// Logins a second at saturation.
+    LoginsPerSecond,
+    /// Processor milliseconds per login at saturation, without Redis.
+    CpuAtMost,
+    /// The same of Redis.
+    RedisCpuAtMost,
+    /// Percent of a core that this client needed at saturation.
+    ClientCpuAtMost,
+    /// Logins that failed at saturation.
+    FailuresAtMost,
+    /// Commands that clients sent to Redis per login.
+    CommandsSent,
+    /// Commands that scripts called per login.
+    CommandsInside,
+    /// Notifications that the service counted per login.
+    Notifications,
+    /// Browsers that did not stay to the end.
+    LostWhileWaiting,
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BytesPerSocket => f.write_str("bytes per waiting socket, PSS"),
+            Self::RedisBytesPerSocket => f.write_str("bytes per waiting socket, Redis used_memory"),
+            Self::ClientBytesPerSocket => f.write_str("bytes per simulated browser (this client)"),
+            Self::IdleCpu => f.write_str("idle CPU, % of a core"),
+            Self::IdleRedisCpu => f.write_str("idle CPU of Redis, % of a core"),
+            Self::ConnectsPerSecond => f.write_str("connects/s with key received"),
+            Self::P50At(rate) => write!(f, "scan -> token p50 at {rate}/s, ms"),
+            Self::P90At(rate) => write!(f, "scan -> token p90 at {rate}/s, ms"),
+            Self::P99At(rate) => write!(f, "scan -> token p99 at {rate}/s, ms"),
+            Self::LateP50At(rate) => write!(f, "  client late p50 at {rate}/s, ms"),
+            Self::LateP99At(rate) => write!(f, "  client late p99 at {rate}/s, ms"),
+            Self::FailuresAt(rate) => write!(f, "  failures at {rate}/s"),
+            Self::CpuAt(rate) => write!(f, "server CPU per 1,000 logins at {rate}/s, s"),
+            Self::RedisCpuAt(rate) => write!(f, "Redis CPU per 1,000 logins at {rate}/s, s"),
+            Self::LoginsPerSecond => f.write_str("logins/s at saturation"),
+            Self::CpuAtMost => f.write_str("server CPU per 1,000 logins there, s"),
+            Self::RedisCpuAtMost => f.write_str("Redis CPU per 1,000 logins there, s"),
+            Self::ClientCpuAtMost => f.write_str("  client CPU there, % of a core"),
+            Self::FailuresAtMost => f.write_str("  failures there"),
+            Self::CommandsSent => f.write_str("commands sent to Redis per login"),
+            Self::CommandsInside => f.write_str("commands inside scripts per login"),
+            Self::Notifications => f.write_str("notifications per login"),
+            Self::LostWhileWaiting => f.write_str("  waiting browsers lost"),
+        }
+    }
+}
+
+/// What one side came to in one round.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    rows: BTreeMap<Row, f64>,
+    /// Commands that clients sent, by name, over the counted logins.
+    pub sent: BTreeMap<String, u64>,
+    /// Commands that scripts called.
+    pub inside: BTreeMap<String, u64>,
+}
+
+impl Figures {
+    /// Notes a figure.
+    pub fn set(&mut self, row: Row, value: f64) {
+        self.rows.insert(row, value);
+    }
+}
+
+/// All rounds of both sides.
+#[derive(Clone, Debug)]
+pub struct Table {
+    settings: Settings,
+    store: Store,
+    cores: usize,
+    /// The service's rounds.
+    pub service: Vec<Figures>,
+    /// The peer's rounds.
+    pub peer: Vec<Figures>,
+}
+
+impl Table {
+    pub(super) fn new(settings: &Settings, store: Store, cores: usize) -> Self {
+        let settings = settings.clone();
+        Self { settings, store, cores, service: Vec::new(), peer: Vec::new() }
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let all = self.service.iter().chain(&self.peer).flat_map(|round| round.rows.keys());
+        let rows: std::collections::BTreeSet<Row> = all.copied().collect();
+        rows.into_iter().collect()
+    }
+
+    /// For machines: every round, and the medians.
+    pub fn json(&self) -> Value {
+        let rounds = |side: &[Figures]| -> Value {
+            let rounds = side.iter().map(|round| {
+                let rows: serde_json::Map<String, Value> = round
+                    .rows
+                    .iter()
+                    .map(|(row, value)| (row.to_string().trim().to_owned(), json!(value)))
+                    .collect();
+                json!({ "figures": rows, "sent": round.sent, "inside": round.inside })
+            });
+            rounds.collect()
+        };
+        json!({
+            "waiting": self.settings.waiting,
+            "seconds": self.settings.seconds,
+            "cores": self.cores,
+            "protocol": self.settings.protocol,
+            "store": format!("{:?}", self.store).to_lowercase(),
+            "service": rounds(&self.service),
+            "nchan": rounds(&self.peer),
+        })
+    }
+}
+
+fn median(side: &[Figures], row: Row) -> Option<f64> {
+    let mut values: Vec<f64> =
+        side.iter().filter_map(|round| round.rows.get(&row).copied()).collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => None,
+        odd if odd % 2 == 1 => Some(values[middle]),
+        _ => Some(f64::midpoint(values[middle - 1], values[middle])),
+    }
+}
+
+/// Three digits that mean something.
+fn short(value: Option<f64>) -> String {
+    match value {
+        None => String::new(),
+        Some(value) if value.abs() >= 100.0 => format!("{value:.0}"),
+        Some(value) if value.abs() >= 10.0 => format!("{value:.1}"),
+        Some(value) => format!("{value:.2}"),
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settings { waiting, seconds, rounds, at_a_time, .. } = &self.settings;
+        writeln!(
+            f,
+            "{waiting} waiting, {seconds} s a load, {at_a_time} at a time at saturation; medians of \
+             {rounds} rounds on {} cores that server, Redis and client share\n",
+            self.cores
+        )?;
+        writeln!(f, "| | service | nginx + nchan + Redis | ratio |\n|---|---|---|---|")?;
+        for row in self.rows() {
+            let (ours, theirs) = (median(&self.service, row), median(&self.peer, row));
+            let ratio = ours.zip(theirs).filter(|(_, theirs)| *theirs > 0.0).map(|(a, b)| a / b);
+            writeln!(f, "| {row} | {} | {} | {} |", short(ours), short(theirs), short(ratio))?;
+        }
+        if let Some(round) = self.service.last() {
+            writeln!(f, "\nsent: {:?}\ninside scripts: {:?}", round.sent, round.inside)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,326 @@
+//! Browsers and phones of one run: what each of them does, and what it tells the recorder.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::time::timeout;
+
+use crate::{
+    browser::{Browser, Event, Failed, Opening},
+    dialect::{Dialect, Endpoint, Message},
+    pacer::Pacer,
+    phone::{Answer, Phones},
+    recorder::{Recorder, Step},
+};
+
+/// How long a browser waits for what it is owed at once, before it counts as failed.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Loopback source addresses that are used in turn: each has 28,000 ports, each connection keeps its
+/// own for a minute after its end.
+const SOURCES: u64 = 240;
+
+/// One server with its phones.
+struct Site {
+    endpoint: Endpoint,
+    phones: Phones,
+}
+
+/// What everybody in a run shares.
+pub struct Crew {
+    sites: Vec<Site>,
+    dialect: Dialect,
+    confirm: bool,
+    tokens: Vec<String>,
+    /// Where everything is counted.
+    pub recorder: Recorder,
+    /// When everything happens.
+    pub pacer: Pacer,
+    number: AtomicU64,
+    waiting: AtomicI64,
+}
+
+/// A browser that shows a key.
+pub struct Visitor {
+    /// Its socket.
+    pub browser: Browser,
+    /// What it shows; a plain string where the protocol has no other.
+    pub key: String,
+    /// Its own secret.
+    pub resume: Option<String>,
+    /// Who it is among all.
+    pub number: u64,
+    /// Dropped with it, wherever that happens.
+    _counted: Counted,
+}
+
+struct Counted(Arc<Crew>);
+
+impl Counted {
+    fn new(crew: &Arc<Crew>) -> Self {
+        crew.waiting.fetch_add(1, Ordering::Relaxed);
+        Self(crew.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Which step went wrong, and why: in words from a closed set, so that they can be counted.
+#[derive(Debug)]
+pub struct Wrong(pub Step, pub String);
+
+impl Crew {
+    /// Browsers and phones for these servers, in turn.
+    pub fn new(
+        endpoints: &[Endpoint],
+        dialect: Dialect,
+        confirm: bool,
+        tokens: Vec<String>,
+        recorder: Recorder,
+    ) -> std::io::Result<Arc<Self>> {
+        let sites = endpoints.iter().map(|endpoint| Site {
+            phones: Phones::new(endpoint.address, &endpoint.host),
+            endpoint: endpoint.clone(),
+        });
+        Ok(Arc::new(Self {
+            sites: sites.collect(),
+            dialect,
+            confirm,
+            tokens,
+            recorder,
+            pacer: Pacer::start()?,
+            number: AtomicU64::new(0),
+            waiting: AtomicI64::new(0),
+        }))
+    }
+
+    /// How many browsers have a key now.
+    pub fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed).try_into().unwrap_or(0)
+    }
+
+    fn site(&self, number: u64) -> &Site {
+        &self.sites[(number % self.sites.len() as u64) as usize]
+    }
+
+    /// The phone of a browser's user is at another instance than the browser, where there are more.
+    fn phones(&self, number: u64) -> &Phones {
+        &self.site(number.wrapping_add(1)).phones
+    }
+
+    /// The app token of this browser's user.
+    pub fn token(&self, number: u64) -> &str {
+        &self.tokens[(number % self.tokens.len() as u64) as usize]
+    }
+
+    /// The protocol that is spoken.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    async fn connect(&self, number: u64, resume: bool) -> Result<Browser, Wrong> {
+        let endpoint = &self.site(number).endpoint;
+        // Only loopback has more source addresses than one.
+        let source = endpoint.address.ip().is_loopback().then(|| {
+            let last = 2 + (number / self.sites.len() as u64) % SOURCES;
+            IpAddr::V4(Ipv4Addr::new(127, 0, 0, last as u8))
+        });
+        let opening = Opening {
+            address: endpoint.address,
+            source: source.filter(|_| endpoint.address.is_ipv4()),
+            host: &endpoint.host,
+            path: &self.dialect.socket_path(&channel(number), resume),
+            protocol: self.dialect.subprotocol(),
+        };
+        Browser::open(&opening).await.map_err(|failed| Wrong(Step::Connect, reason(&failed)))
+    }
+
+    /// Opens a socket and waits for its key.
+    ///
+    /// # Errors
+    /// [`Wrong`].
+    pub async fn open(self: &Arc<Self>) -> Result<Visitor, Wrong> {
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        let started = Instant::now();
+        let mut browser = self.connect(number, false).await?;
+        self.recorder.step(Step::Connect, started.elapsed());
+        let (key, resume) = if self.dialect.server_makes_keys() {
+            self.key_of(&mut browser).await.map_err(|why| Wrong(Step::Key, why))?
+        } else {
+            (channel(number), None)
+        };
+        self.recorder.step(Step::Key, started.elapsed());
+        Ok(Visitor { browser, key, resume, number, _counted: Counted::new(self) })
+    }
+
+    async fn key_of(&self, browser: &mut Browser) -> Result<(String, Option<String>), String> {
+        match timeout(PATIENCE, browser.next()).await {
+            Ok(Event::Text(text)) => match self.dialect.read(&text, false) {
+                Message::Key(key, resume) => Ok((key, resume)),
+                _ => Err("not a key".into()),
+            },
+            Ok(event) => Err(ended(&event)),
+            Err(_) => Err("timeout".into()),
+        }
+    }
+
+    /// Shows the key until then, as a page does: a new one replaces it.
+    ///
+    /// # Errors
+    /// Where the socket ended before.
+    pub async fn show_until(&self, visitor: &mut Visitor, due: Instant) -> Result<(), String> {
+        loop {
+            tokio::select! {
+                biased;
+                event = visitor.browser.next() => match event {
+                    Event::Text(text) => match self.dialect.read(&text, true) {
+                        Message::Key(key, _) => visitor.key = key,
+                        Message::Over(why) => return Err(why),
+                        Message::Token => return Err("a token for nobody".into()),
+                        Message::Scanned | Message::Other => {}
+                    },
+                    event => return Err(ended(&event)),
+                },
+                () = self.pacer.until(due) => return Ok(()),
+            }
+        }
+    }
+
+    /// A phone scans what the browser shows, and the browser gets its token.
+    ///
+    /// # Errors
+    /// [`Wrong`].
+    pub async fn log_in(&self, mut visitor: Visitor, due: Instant) -> Result<(), Wrong> {
+        let number = visitor.number;
+        let key = std::mem::take(&mut visitor.key);
+        let token = async {
+            let token = timeout(PATIENCE, self.token_of(&mut visitor.browser)).await;
+            token.unwrap_or(Err("timeout".into())).map_err(|why| Wrong(Step::Token, why))?;
+            self.recorder.step(Step::Token, due.elapsed());
+            Ok(())
+        };
+        // Whichever fails first ends the login: nothing comes after a refused scan.
+        tokio::try_join!(token, self.scan(number, &key))?;
+        self.acknowledge(&mut visitor.browser).await.map_err(|why| Wrong(Step::Received, why))?;
+        self.recorder.login();
+        Ok(())
+    }
+
+    async fn scan(&self, number: u64, key: &str) -> Result<(), Wrong> {
+        let (path, body) = self.dialect.scan(key);
+        let answer = self.post(Step::Scan, number, &path, &body).await?;
+        if !self.confirm {
+            return Ok(());
+        }
+        let claim = answer.text("claim").ok_or(Wrong(Step::Scan, "no claim".into()))?;
+        let body = format!(r#"{{"claim":"{claim}"}}"#);
+        self.post(Step::Confirm, number, "/scan/confirm", &body).await.map(drop)
+    }
+
+    async fn post(&self, step: Step, user: u64, path: &str, body: &str) -> Result<Answer, Wrong> {
+        let call = self.dialect.call(path, self.token(user), body);
+        let sent = Instant::now();
+        let answer = self.phones(user).send(&call).await;
+        match answer {
+            Ok(answer) if (200..300).contains(&answer.status) => {
+                self.recorder.step(step, sent.elapsed());
+                Ok(answer)
+            }
+            Ok(answer) => Err(Wrong(step, refusal(&answer))),
+            Err(error) => Err(Wrong(step, format!("{:?}", error.kind()))),
+        }
+    }
+
+    async fn token_of(&self, browser: &mut Browser) -> Result<(), String> {
+        loop {
+            match browser.next().await {
+                Event::Text(text) => match self.dialect.read(&text, true) {
+                    Message::Token => return Ok(()),
+                    Message::Over(why) => return Err(why),
+                    Message::Key(..) | Message::Scanned | Message::Other => {}
+                },
+                event => return Err(ended(&event)),
+            }
+        }
+    }
+
+    async fn acknowledge(&self, browser: &mut Browser) -> Result<(), String> {
+        let started = Instant::now();
+        if let Some(received) = self.dialect.received() {
+            browser.say(received).await.map_err(|error| format!("{:?}", error.kind()))?;
+        }
+        if self.dialect.browser_closes() {
+            browser.close(1000).await.map_err(|error| format!("{:?}", error.kind()))?;
+        }
+        match timeout(PATIENCE, browser.next()).await {
+            Ok(Event::Close(1000)) => self.recorder.step(Step::Received, started.elapsed()),
+            // A peer need not answer a Close before it hangs up.
+            Ok(Event::Lost) if self.dialect.browser_closes() => {}
+            Ok(event) => return Err(ended(&event)),
+            Err(_) => return Err("timeout".into()),
+        }
+        Ok(())
+    }
+
+    /// A whole login: at `due` the phone scans, or as soon as there is a key. Whether it succeeded.
+    pub async fn one_login(self: Arc<Self>, due: Option<Instant>) -> bool {
+        let started = Instant::now();
+        let result = async {
+            let mut visitor = self.open().await?;
+            if let Some(due) = due {
+                let shown = self.show_until(&mut visitor, due).await;
+                shown.map_err(|why| Wrong(Step::Token, why))?;
+                self.recorder.late(due.elapsed());
+            }
+            self.log_in(visitor, due.unwrap_or_else(Instant::now)).await
+        };
+        match result.await {
+            Ok(()) => true,
+            Err(Wrong(step, why)) => {
+                self.recorder.failure(step, started.elapsed(), &why);
+                false
+            }
+        }
+    }
+}
+
+/// Channel names of the peer; unique within a run, and runs have servers of their own.
+fn channel(number: u64) -> String {
+    format!("channel{number:016x}")
+}
+
+/// Why a connection failed, without what differs from one to the next.
+pub fn reason(failed: &Failed) -> String {
+    match failed {
+        Failed::Io(kind) => format!("{kind:?}"),
+        Failed::Refused { status, body } => {
+            refusal(&Answer { status: *status, body: body.clone() })
+        }
+        Failed::Timeout => "timeout".into(),
+        Failed::NotAHandshake => "not a handshake".into(),
+    }
+}
+
+fn refusal(answer: &Answer) -> String {
+    match answer.number("code") {
+        Some(code) => format!("{} code {code}", answer.status),
+        None => format!("{}", answer.status),
+    }
+}
+
+fn ended(event: &Event) -> String {
+    match event {
+        Event::Close(code) => format!("closed {code}"),
+        Event::Lost => "lost".into(),
+        Event::Text(_) => "an unexpected text".into(),
+    }
+}

@@ -1,0 +1,22 @@
+//! Load tests for scanlogin: how many waiting browsers, how many logins a second, at which latency,
+//! and what breaks first.
+//!
+//! goose drives a run and reports its steps; browsers and phones are this crate's own, since a goose
+//! user per socket would weigh more than what it measures.
+//!
+//! ```text
+//! main -> cli -> { scenario, bench } -> { engine, goose_run, report } -> crew -> { browser, phone, pacer, recorder }
+//!                                    -> target (servers of the run's own), proc (what they use)
+//! ```
+
+pub mod bench;
+pub mod browser;
+pub mod crew;
+pub mod dialect;
+pub mod engine;
+pub mod pacer;
+pub mod phone;
+pub mod proc;
+pub mod recorder;
+pub mod target;
+pub mod tokens;

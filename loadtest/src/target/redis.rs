@@ -1,0 +1,164 @@
+//! A redis-server of the run's own, and what it counts.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Read, Write},
+    net::TcpStream,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use super::child::{Own, free_port};
+
+/// How long it may take to start.
+const START_TIME: Duration = Duration::from_secs(5);
+
+/// A redis-server without persistence.
+#[derive(Debug)]
+pub struct OwnRedis {
+    port: u16,
+    process: Own,
+    _directory: TempDir,
+}
+
+/// Whether redis-server is installed.
+pub fn is_installed() -> bool {
+    let version = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
+    version.is_ok_and(|status| status.success())
+}
+
+impl OwnRedis {
+    /// Starts one on a free port of the loopback interface.
+    ///
+    /// # Errors
+    /// Where it is not installed, or does not answer.
+    pub fn start() -> io::Result<Self> {
+        let (port, directory) = (free_port()?, tempfile::tempdir()?);
+        let mut command = Command::new("redis-server");
+        command
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+            .args(["--appendonly", "no", "--daemonize", "no", "--maxclients", "10000"])
+            .current_dir(directory.path())
+            .stdout(Stdio::null());
+        let process = Own::start(&mut command)?;
+        let redis = Self { port, process, _directory: directory };
+        let deadline = Instant::now() + START_TIME;
+        while redis.ask("PING").is_err() {
+            if Instant::now() > deadline {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(redis)
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Sends an inline command on a connection of its own, and reads a bulk or simple answer.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn ask(&self, command: &str) -> io::Result<String> {
+        let mut stream = self.connect()?;
+        stream.write_all(format!("{command}\r\n").as_bytes())?;
+        let mut bytes = Vec::new();
+        let mut chunk = [0; 16 * 1024];
+        loop {
+            let text = String::from_utf8_lossy(&bytes);
+            if let Some((first, rest)) = text.split_once("\r\n") {
+                match first.strip_prefix('$').and_then(|length| length.parse::<usize>().ok()) {
+                    None => return Ok(first.to_owned()),
+                    Some(length) if rest.len() >= length => return Ok(rest[..length].to_owned()),
+                    Some(_) => {}
+                }
+            }
+            match stream.read(&mut chunk)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => bytes.extend_from_slice(&chunk[..read]),
+            }
+        }
+    }
+
+    fn connect(&self) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(START_TIME))?;
+        Ok(stream)
+    }
+
+    /// A number of `INFO`.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        let info = self.ask("INFO").ok()?;
+        let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        line.trim().parse().ok()
+    }
+
+    /// Calls by command, those inside scripts among them.
+    pub fn calls(&self) -> BTreeMap<String, u64> {
+        let info = self.ask("INFO commandstats").unwrap_or_default();
+        let calls = info.lines().filter_map(|line| {
+            let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+            Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
+        });
+        calls.collect()
+    }
+
+    /// Watches every command from now on. It slows Redis: for counting, never beside a clock.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn monitor(&self) -> io::Result<Monitor> {
+        let mut stream = self.connect()?;
+        stream.write_all(b"MONITOR\r\n")?;
+        let mut ok = [0; 5];
+        stream.read_exact(&mut ok)?;
+        Ok(Monitor(stream))
+    }
+}
+
+/// Commands as Redis saw them.
+pub struct Monitor(TcpStream);
+
+/// Commands by name.
+#[derive(Clone, Debug, Default)]
+pub struct Commands {
+    /// Those that clients sent.
+    pub sent: BTreeMap<String, u64>,
+    /// Those that scripts called.
+    pub inside: BTreeMap<String, u64>,
+}
+
+impl Monitor {
+    /// What was seen until now; commands that name one of `others` are left out.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn finish(mut self, others: &[&str]) -> io::Result<Commands> {
+        self.0.set_read_timeout(Some(Duration::from_millis(500)))?;
+        let mut bytes = Vec::new();
+        // Ends by the timeout: MONITOR never does.
+        let _ = self.0.read_to_end(&mut bytes);
+        let mut commands = Commands::default();
+        for line in String::from_utf8_lossy(&bytes).lines() {
+            // +1700000000.000000 [0 127.0.0.1:50000] "get" "a key"
+            let Some((source, rest)) = line.split_once("] \"") else { continue };
+            let Some((name, arguments)) = rest.split_once('"') else { continue };
+            if others.iter().any(|other| arguments.contains(other)) {
+                continue;
+            }
+            let inside = source.ends_with(" lua");
+            let map = if inside { &mut commands.inside } else { &mut commands.sent };
+            *map.entry(name.to_ascii_lowercase()).or_default() += 1;
+        }
+        Ok(commands)
+    }
+}
