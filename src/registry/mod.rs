@@ -37,7 +37,10 @@ pub use self::{
     },
     schedule::Schedule,
 };
-use self::{detached::Settled, messages::ReadAgain};
+use self::{
+    detached::Settled,
+    messages::{ReadAgain, ReadingDone},
+};
 use crate::{
     clock::{Clock, Timestamp},
     feed::Feed,
@@ -92,6 +95,8 @@ pub struct Registry<A: Wakeable> {
     last_poll: Timestamp,
     reading_again: bool,
     read_all_next: bool,
+    /// A resync was asked for and the store did not answer: it is still owed.
+    resync_owed: bool,
 }
 
 impl<A: Wakeable> Registry<A> {
@@ -108,6 +113,7 @@ impl<A: Wakeable> Registry<A> {
             last_poll: Timestamp::default(),
             reading_again: false,
             read_all_next: false,
+            resync_owed: false,
         };
         let metrics = registry.metrics.clone();
         RegistryAddr { addr: Actor::start(registry), metrics }
@@ -219,9 +225,11 @@ impl<A: Wakeable> Registry<A> {
                 self.wake(id, wake, ctx);
             }
         }
-        if !matches!(self.polling, Poll::Nothing) && now.since(self.last_poll) >= POLL {
+        if now.since(self.last_poll) >= POLL {
             self.last_poll = now;
-            self.read_again(self.polling.clone(), ctx);
+            let owed = std::mem::take(&mut self.resync_owed);
+            let which = if owed { Poll::Everything } else { self.polling.clone() };
+            self.read_again(which, ctx);
         }
     }
 
@@ -242,14 +250,19 @@ impl<A: Wakeable> Registry<A> {
         self.reading_again = true;
         let (store, registry) = (self.store.clone(), self.own_address(ctx));
         let read = async move {
+            let mut done = ReadingDone { owed: false };
             for chunk in ids.chunks(CHUNK) {
-                // A store that is away again: the feed will say when it is back, and polling
-                // comes back by itself.
-                let Ok(found) = store.read_many(chunk).await else { break };
+                let Ok(found) = store.read_many(chunk).await else {
+                    // Polling comes back by itself. A resync does not: the feed may be up again
+                    // while the connection of this thread still has to find out that its own is
+                    // dead, and says so only once.
+                    done.owed = everything;
+                    break;
+                };
                 let logins = chunk.iter().copied().zip(found).collect();
-                let _ = registry.ask(ReadAgain { logins, done: false }).await;
+                let _ = registry.ask(ReadAgain(logins)).await;
             }
-            let _ = registry.ask(ReadAgain { logins: Vec::new(), done: true }).await;
+            let _ = registry.ask(done).await;
         };
         ctx.spawn(read.into_actor(self));
     }
@@ -413,7 +426,7 @@ impl<A: Wakeable> Handler<Snapshot> for Registry<A> {
 impl<A: Wakeable> Handler<ReadAgain> for Registry<A> {
     type Result = ();
 
-    fn handle(&mut self, ReadAgain { logins, done }: ReadAgain, ctx: &mut Self::Context) {
+    fn handle(&mut self, ReadAgain(logins): ReadAgain, ctx: &mut Self::Context) {
         self.taken();
         for (id, login) in logins {
             let Some(entry) = self.entries.get(&id) else { continue };
@@ -429,11 +442,18 @@ impl<A: Wakeable> Handler<ReadAgain> for Registry<A> {
                 }
             }
         }
-        if done {
-            self.reading_again = false;
-            if std::mem::take(&mut self.read_all_next) {
-                self.read_again(Poll::Everything, ctx);
-            }
+    }
+}
+
+impl<A: Wakeable> Handler<ReadingDone> for Registry<A> {
+    type Result = ();
+
+    fn handle(&mut self, ReadingDone { owed }: ReadingDone, ctx: &mut Self::Context) {
+        self.taken();
+        self.reading_again = false;
+        self.resync_owed |= owed;
+        if std::mem::take(&mut self.read_all_next) {
+            self.read_again(Poll::Everything, ctx);
         }
     }
 }

@@ -43,7 +43,8 @@ async fn a_half_open_connection_is_noticed_and_who_was_approved_meanwhile_is_log
     }
     // The probe's interval and its timeout, then the time of calls on connections that are dead.
     assert!(start.elapsed() < Duration::from_secs(14), "{:?}", start.elapsed());
-    eventually("it listens again", || async { (pair.connected().await == 1.0).then_some(()) }).await;
+    eventually("it listens again", || async { (pair.connected().await == 1.0).then_some(()) })
+        .await;
 }
 
 #[tokio::test]
