@@ -63,8 +63,8 @@ const MAILBOX: usize = 16 * 1024;
 const RETRY: Duration = Duration::from_millis(100);
 
 enum Holder<A: Wakeable> {
-    /// A request that will become a socket.
-    Request { changed: bool },
+    /// A request that will become a socket; what it is to be told then.
+    Request { owed: Option<Wake> },
     /// A socket.
     Socket(WeakAddr<A>),
     /// Nobody: a browser that may come back.
@@ -97,6 +97,7 @@ pub struct Registry<A: Wakeable> {
     read_all_next: bool,
     /// A resync was asked for and the store did not answer: it is still owed.
     resync_owed: bool,
+    draining: bool,
 }
 
 impl<A: Wakeable> Registry<A> {
@@ -114,6 +115,7 @@ impl<A: Wakeable> Registry<A> {
             reading_again: false,
             read_all_next: false,
             resync_owed: false,
+            draining: false,
         };
         let metrics = registry.metrics.clone();
         RegistryAddr { addr: Actor::start(registry), metrics }
@@ -155,8 +157,11 @@ impl<A: Wakeable> Registry<A> {
     fn wake(&mut self, id: LoginId, wake: Wake, ctx: &mut Context<Self>) -> NotificationResult {
         let Some(entry) = self.entries.get_mut(&id) else { return NotificationResult::Unknown };
         match &mut entry.holder {
-            Holder::Request { changed } => {
-                *changed |= !matches!(wake, Wake::Ping | Wake::Rotate);
+            Holder::Request { owed } => {
+                // The drain comes back to the record by itself.
+                if !matches!(wake, Wake::Ping | Wake::Rotate) && *owed != Some(Wake::Drain) {
+                    *owed = Some(wake);
+                }
                 NotificationResult::Delivered
             }
             Holder::Socket(socket) => match A::wake(socket, wake) {
@@ -307,10 +312,14 @@ impl<A: Wakeable> Handler<Register<A>> for Registry<A> {
         if let Some(old) = self.entries.remove(&id) {
             self.due.remove(&(old.due, id));
         }
-        let holder = socket.map_or(Holder::Request { changed: false }, Holder::Socket);
+        let holder = socket.map_or(Holder::Request { owed: None }, Holder::Socket);
         let due = schedule.next();
         self.due.insert((due, id));
         self.entries.insert(id, Entry { conn, epoch, holder, schedule, due, owed: None });
+        if self.draining {
+            // Let in a moment before the door was closed.
+            self.wake(id, Wake::Drain, ctx);
+        }
         Box::pin(self.feed.subscribe(id))
     }
 }
@@ -325,10 +334,9 @@ impl<A: Wakeable> Handler<Attach<A>> for Registry<A> {
             let _ = A::wake(&socket, Wake::TakenOver);
             return;
         };
-        let changed = matches!(entry.holder, Holder::Request { changed: true });
-        entry.holder = Holder::Socket(socket);
-        if changed {
-            self.wake(id, Wake::Changed, ctx);
+        let holder = std::mem::replace(&mut entry.holder, Holder::Socket(socket));
+        if let Holder::Request { owed: Some(wake) } = holder {
+            self.wake(id, wake, ctx);
         }
     }
 }
@@ -463,6 +471,7 @@ impl<A: Wakeable> Handler<Drain> for Registry<A> {
 
     fn handle(&mut self, Drain(over): Drain, ctx: &mut Self::Context) -> Self::Result {
         self.taken();
+        self.draining = true;
         let now = self.clock.now();
         // Spread evenly; the map's order is random already, which is the jitter that keeps
         // neighbours from coming back together.
