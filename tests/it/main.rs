@@ -2,6 +2,7 @@
 
 mod conformance;
 mod economy;
+mod faults;
 mod helpers;
 mod limits;
 mod login_flow;
