@@ -256,6 +256,9 @@ impl Application {
         admission.close();
         let drained = async {
             let _ = registry.ask(Drain(config.drain)).await;
+            // Registered or not: a socket that has not said yet what it resumes is to have its
+            // last word too, and the last words are to be on the wire.
+            let _ = tokio::time::timeout(FINISH_TIME, admission.emptied()).await;
             let _ = tokio::time::timeout(FINISH_TIME, background.finished()).await;
         };
         tokio::select! {

@@ -178,7 +178,12 @@ pub struct Drain(pub Duration);
 /// What a batch of reads found.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct ReadAgain {
-    pub(super) logins: Vec<(LoginId, Option<Login>)>,
-    pub(super) done: bool,
+pub(super) struct ReadAgain(pub(super) Vec<(LoginId, Option<Login>)>);
+
+/// The reads are over.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct ReadingDone {
+    /// All were asked for, and the store did not answer.
+    pub(super) owed: bool,
 }

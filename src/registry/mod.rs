@@ -37,7 +37,10 @@ pub use self::{
     },
     schedule::Schedule,
 };
-use self::{detached::Settled, messages::ReadAgain};
+use self::{
+    detached::Settled,
+    messages::{ReadAgain, ReadingDone},
+};
 use crate::{
     clock::{Clock, Timestamp},
     feed::Feed,
@@ -60,8 +63,8 @@ const MAILBOX: usize = 16 * 1024;
 const RETRY: Duration = Duration::from_millis(100);
 
 enum Holder<A: Wakeable> {
-    /// A request that will become a socket.
-    Request { changed: bool },
+    /// A request that will become a socket; what it is to be told then.
+    Request { owed: Option<Wake> },
     /// A socket.
     Socket(WeakAddr<A>),
     /// Nobody: a browser that may come back.
@@ -92,6 +95,9 @@ pub struct Registry<A: Wakeable> {
     last_poll: Timestamp,
     reading_again: bool,
     read_all_next: bool,
+    /// A resync was asked for and the store did not answer: it is still owed.
+    resync_owed: bool,
+    draining: bool,
 }
 
 impl<A: Wakeable> Registry<A> {
@@ -108,6 +114,8 @@ impl<A: Wakeable> Registry<A> {
             last_poll: Timestamp::default(),
             reading_again: false,
             read_all_next: false,
+            resync_owed: false,
+            draining: false,
         };
         let metrics = registry.metrics.clone();
         RegistryAddr { addr: Actor::start(registry), metrics }
@@ -149,8 +157,11 @@ impl<A: Wakeable> Registry<A> {
     fn wake(&mut self, id: LoginId, wake: Wake, ctx: &mut Context<Self>) -> NotificationResult {
         let Some(entry) = self.entries.get_mut(&id) else { return NotificationResult::Unknown };
         match &mut entry.holder {
-            Holder::Request { changed } => {
-                *changed |= !matches!(wake, Wake::Ping | Wake::Rotate);
+            Holder::Request { owed } => {
+                // The drain comes back to the record by itself.
+                if !matches!(wake, Wake::Ping | Wake::Rotate) && *owed != Some(Wake::Drain) {
+                    *owed = Some(wake);
+                }
                 NotificationResult::Delivered
             }
             Holder::Socket(socket) => match A::wake(socket, wake) {
@@ -219,9 +230,11 @@ impl<A: Wakeable> Registry<A> {
                 self.wake(id, wake, ctx);
             }
         }
-        if !matches!(self.polling, Poll::Nothing) && now.since(self.last_poll) >= POLL {
+        if now.since(self.last_poll) >= POLL {
             self.last_poll = now;
-            self.read_again(self.polling.clone(), ctx);
+            let owed = std::mem::take(&mut self.resync_owed);
+            let which = if owed { Poll::Everything } else { self.polling.clone() };
+            self.read_again(which, ctx);
         }
     }
 
@@ -242,25 +255,21 @@ impl<A: Wakeable> Registry<A> {
         self.reading_again = true;
         let (store, registry) = (self.store.clone(), self.own_address(ctx));
         let read = async move {
-            let mut complete = true;
+            let mut done = ReadingDone { owed: false };
             for chunk in ids.chunks(CHUNK) {
                 let Ok(found) = store.read_many(chunk).await else {
-                    complete = false;
+                    // Polling comes back by itself. A resync does not: the feed may be up again
+                    // while the connection of this thread still has to find out that its own is
+                    // dead, and says so only once.
+                    done.owed = everything;
                     break;
                 };
                 let logins = chunk.iter().copied().zip(found).collect();
-                let _ = registry.ask(ReadAgain { logins, done: false }).await;
+                let _ = registry.ask(ReadAgain(logins)).await;
             }
-            let _ = registry.ask(ReadAgain { logins: Vec::new(), done: true }).await;
-            complete
+            let _ = registry.ask(done).await;
         };
-        ctx.spawn(read.into_actor(self).map(move |complete, _, ctx| {
-            // Polling comes back by itself. A resync does not: the feed was ready for it, and the
-            // store, over a connection of its own, was not.
-            if everything && !complete {
-                ctx.run_later(POLL, |registry, ctx| registry.read_again(Poll::Everything, ctx));
-            }
-        }));
+        ctx.spawn(read.into_actor(self));
     }
 
     fn sockets(&self) -> usize {
@@ -303,10 +312,14 @@ impl<A: Wakeable> Handler<Register<A>> for Registry<A> {
         if let Some(old) = self.entries.remove(&id) {
             self.due.remove(&(old.due, id));
         }
-        let holder = socket.map_or(Holder::Request { changed: false }, Holder::Socket);
+        let holder = socket.map_or(Holder::Request { owed: None }, Holder::Socket);
         let due = schedule.next();
         self.due.insert((due, id));
         self.entries.insert(id, Entry { conn, epoch, holder, schedule, due, owed: None });
+        if self.draining {
+            // Let in a moment before the door was closed.
+            self.wake(id, Wake::Drain, ctx);
+        }
         Box::pin(self.feed.subscribe(id))
     }
 }
@@ -321,10 +334,9 @@ impl<A: Wakeable> Handler<Attach<A>> for Registry<A> {
             let _ = A::wake(&socket, Wake::TakenOver);
             return;
         };
-        let changed = matches!(entry.holder, Holder::Request { changed: true });
-        entry.holder = Holder::Socket(socket);
-        if changed {
-            self.wake(id, Wake::Changed, ctx);
+        let holder = std::mem::replace(&mut entry.holder, Holder::Socket(socket));
+        if let Holder::Request { owed: Some(wake) } = holder {
+            self.wake(id, wake, ctx);
         }
     }
 }
@@ -422,7 +434,7 @@ impl<A: Wakeable> Handler<Snapshot> for Registry<A> {
 impl<A: Wakeable> Handler<ReadAgain> for Registry<A> {
     type Result = ();
 
-    fn handle(&mut self, ReadAgain { logins, done }: ReadAgain, ctx: &mut Self::Context) {
+    fn handle(&mut self, ReadAgain(logins): ReadAgain, ctx: &mut Self::Context) {
         self.taken();
         for (id, login) in logins {
             let Some(entry) = self.entries.get(&id) else { continue };
@@ -438,11 +450,18 @@ impl<A: Wakeable> Handler<ReadAgain> for Registry<A> {
                 }
             }
         }
-        if done {
-            self.reading_again = false;
-            if std::mem::take(&mut self.read_all_next) {
-                self.read_again(Poll::Everything, ctx);
-            }
+    }
+}
+
+impl<A: Wakeable> Handler<ReadingDone> for Registry<A> {
+    type Result = ();
+
+    fn handle(&mut self, ReadingDone { owed }: ReadingDone, ctx: &mut Self::Context) {
+        self.taken();
+        self.reading_again = false;
+        self.resync_owed |= owed;
+        if std::mem::take(&mut self.read_all_next) {
+            self.read_again(Poll::Everything, ctx);
         }
     }
 }
@@ -452,6 +471,7 @@ impl<A: Wakeable> Handler<Drain> for Registry<A> {
 
     fn handle(&mut self, Drain(over): Drain, ctx: &mut Self::Context) -> Self::Result {
         self.taken();
+        self.draining = true;
         let now = self.clock.now();
         // Spread evenly; the map's order is random already, which is the jitter that keeps
         // neighbours from coming back together.

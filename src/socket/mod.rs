@@ -97,13 +97,15 @@ pub struct Admission {
     most: usize,
     taken: AtomicUsize,
     draining: AtomicBool,
+    left: Notify,
     metrics: Arc<Metrics>,
 }
 
 impl Admission {
     /// A door for `most` sockets.
     pub fn new(most: usize, metrics: Arc<Metrics>) -> Self {
-        Self { most, taken: AtomicUsize::new(0), draining: AtomicBool::new(false), metrics }
+        let (taken, draining, left) = Default::default();
+        Self { most, taken, draining, left, metrics }
     }
 
     /// Lets nobody in any more.
@@ -115,6 +117,19 @@ impl Admission {
     /// Whether the door is closed.
     pub fn is_closed(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Waits until the last socket is gone, its Close written.
+    pub async fn emptied(&self) {
+        loop {
+            let mut left = std::pin::pin!(self.left.notified());
+            // Before looking, as below.
+            left.as_mut().enable();
+            if self.taken.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            left.await;
+        }
     }
 
     fn enter(self: &Arc<Self>) -> Option<Seat> {
@@ -130,8 +145,10 @@ pub(super) struct Seat(Arc<Admission>);
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::SeqCst);
         self.0.metrics.waiting_sockets.dec();
+        if self.0.taken.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.left.notify_waiters();
+        }
     }
 }
 
@@ -154,7 +171,10 @@ impl Background {
     /// Waits until nothing is under way.
     pub async fn finished(&self) {
         loop {
-            let none = self.none.notified();
+            let mut none = std::pin::pin!(self.none.notified());
+            // Before looking: `notify_waiters` wakes only those that wait already, and the last
+            // one may end on another thread in between.
+            none.as_mut().enable();
             if self.under_way.load(Ordering::SeqCst) == 0 {
                 return;
             }

@@ -3,6 +3,7 @@
 mod config_errors;
 mod conformance;
 mod economy;
+mod faults;
 mod helpers;
 mod http_api;
 mod limits;

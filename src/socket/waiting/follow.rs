@@ -15,8 +15,8 @@ use crate::{
     tokens,
 };
 
-/// When to ask a store again that did not answer.
-const STORE_AGAIN: Duration = Duration::from_secs(1);
+/// The pause before a failed read is tried again, and most of the jitter that is added.
+const READ_AGAIN: Duration = Duration::from_millis(500);
 
 impl Waiting {
     /// Reads the record and acts on it; one read at a time.
@@ -34,15 +34,25 @@ impl Waiting {
             match login {
                 Ok(Some(login)) => waiting.follow(login, wake, ctx),
                 Ok(None) => waiting.reclaim(ctx),
-                // The change was announced once: whoever heard it must come back to it.
-                Err(_) => {
-                    ctx.run_later(STORE_AGAIN, move |waiting, ctx| waiting.read(wake, ctx));
-                }
+                // Whoever woke us will not do so again.
+                Err(_) => return waiting.read_later(wake, ctx),
             }
             if let Reading::Again(wake) = again {
                 waiting.read(wake, ctx);
             }
         }));
+    }
+
+    /// Reads again after a pause. Each failed read brings one, whatever wakes us meanwhile, so that
+    /// a store that is away costs at most one attempt per login and pause.
+    fn read_later(&mut self, wake: Wake, ctx: &mut Ctx) {
+        self.reading = Reading::Busy;
+        // Spread, since a store that comes back is found by all at once.
+        let jitter = u32::from(self.worker.entropy.bytes::<1>()[0]);
+        ctx.run_later(READ_AGAIN + READ_AGAIN * jitter / 255, move |waiting, ctx| {
+            waiting.reading = Reading::Idle;
+            waiting.read(wake, ctx);
+        });
     }
 
     /// Acts on the record as it stands.
@@ -159,14 +169,11 @@ impl Waiting {
         }
         let (store, id, login) = (self.worker.store.clone(), held.id, held.as_waiting(now));
         let reclaim = async move { store.reclaim(id, &login).await };
-        ctx.spawn(reclaim.into_actor(self).map(|login, waiting, ctx| {
-            match login {
-                Ok(login) => waiting.follow(login, Wake::Missing, ctx),
-                // Nobody else would make it again.
-                Err(_) => {
-                    ctx.run_later(STORE_AGAIN, |waiting, ctx| waiting.read(Wake::Missing, ctx));
-                }
-            }
+        ctx.spawn(reclaim.into_actor(self).map(|login, waiting, ctx| match login {
+            Ok(login) => waiting.follow(login, Wake::Missing, ctx),
+            Err(_) if waiting.reading == Reading::Idle => waiting.read_later(Wake::Missing, ctx),
+            // The read that is under way, or due, finds it missing again.
+            Err(_) => {}
         }));
     }
 }

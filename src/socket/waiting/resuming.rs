@@ -1,20 +1,45 @@
 //! A browser that comes back (spec 2.2).
 
+use std::rc::Rc;
+
 use actix::{ActorFutureExt, AsyncContext, WrapFuture};
 
-use super::{Ctx, Phase, Waiting};
+use super::{Ctx, Phase, Waiting, Worker};
 use crate::{
     clock::Timestamp,
     close::Close,
     keys::Resume,
     login::{Because, Held, Login, State},
     metrics::ResumeResult,
-    registry::{Register, Wake},
+    registry::{ConnId, Detach, Register, Wake},
     store::StoreError,
 };
 
 /// What was found: what the owner holds now, and the record as it stands since the subscription.
 type Resumed = Option<(Box<Held>, Option<Login>)>;
+
+/// A login that was taken over for a socket. If the socket goes before it holds the login, or the
+/// store does, the login stays registered without an actor: it can be resumed again, and its end
+/// is counted.
+struct Taken {
+    worker: Rc<Worker>,
+    conn: ConnId,
+    held: Option<Box<Held>>,
+}
+
+impl Taken {
+    fn into_held(mut self) -> Box<Held> {
+        self.held.take().expect("taken once, by value")
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let Some(held) = self.held.take() {
+            self.worker.registry.tell(Detach { conn: self.conn, held });
+        }
+    }
+}
 
 impl Waiting {
     pub(super) fn resume(&mut self, secret: &str, ctx: &mut Ctx) {
@@ -36,12 +61,13 @@ impl Waiting {
                 schedule.rotate = Timestamp::NEVER;
             }
             let epoch = held.epoch;
+            let taken = Taken { worker: worker.clone(), conn, held: Some(held) };
             let register = Register { id, conn, epoch, socket: Some(socket), schedule };
             // The registry lives as long as the process.
             let _ = worker.registry.ask(register).await;
             // What changed before the subscription was heard by nobody here.
             let login = worker.store.read(id).await?;
-            Ok::<_, StoreError>(Some((held, login)))
+            Ok::<_, StoreError>(Some((taken.into_held(), login)))
         };
         ctx.spawn(attempt.into_actor(self).map(|resumed, waiting, ctx| {
             waiting.resumed(resumed, ctx);
