@@ -68,11 +68,6 @@ impl Phone {
         Self { token: Self::of(self.address, user).token, ..self.clone() }
     }
 
-    /// The same phone at another instance.
-    pub(crate) fn at(&self, address: SocketAddr) -> Self {
-        Self { address, ..self.clone() }
-    }
-
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("http://{}{path}", self.address);
         self.http.request(method, url).bearer_auth(&self.token)

@@ -15,7 +15,6 @@ use scanlogin::{
     config::{Config, Parsed, Values},
     keys::Entropy,
     lifecycle::Stopper,
-    metrics::Metrics,
 };
 
 use super::RedisServer;
@@ -73,7 +72,6 @@ impl Settings {
 pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     pub(crate) admin_address: SocketAddr,
-    pub(crate) metrics: Arc<Metrics>,
     stopper: Stopper,
     thread: Option<JoinHandle<()>>,
 }
@@ -91,14 +89,13 @@ impl Service {
                 let config = settings.config();
                 let application =
                     Application::build(config, options).await.expect("the service starts");
-                let parts =
-                    (application.address(), application.admin_address(), application.metrics());
+                let parts = (application.address(), application.admin_address());
                 let _ = sender.send(parts);
                 application.run(stops).await.expect("the service runs until it is stopped");
             });
         });
-        let (address, admin_address, metrics) = receiver.await.expect("the service starts");
-        let service = Self { address, admin_address, metrics, stopper, thread: Some(thread) };
+        let (address, admin_address) = receiver.await.expect("the service starts");
+        let service = Self { address, admin_address, stopper, thread: Some(thread) };
         let ready = format!("http://{admin_address}/readyz");
         super::eventually("the service is ready", || async {
             reqwest::get(&ready).await.ok().filter(|answer| answer.status() == 200)
