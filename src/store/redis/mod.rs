@@ -12,6 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 use bb8_redis::bb8;
+use futures_util::future::try_join_all;
 use redis::{FromRedisValue, Script, ScriptInvocation};
 
 use self::connect::{Manager, NotMade, store_error};
@@ -22,6 +23,7 @@ pub use self::{
 use super::{Backend, EndDone, NewLogin, ScanDone, StoreError};
 use crate::{
     clock::{Clock, Timestamp},
+    config::RedisNodes,
     keys::{Claim, Hash, LoginId},
     login::{Answer, Attempt, Because, Codes, Login, OwnerRefusal, PhoneRefusal, Profile, Then},
     metrics::StoreErrorKind,
@@ -246,11 +248,17 @@ impl Backend for RedisStore {
 
     async fn read(&self, ids: &[LoginId]) -> Result<Vec<Option<Login>>, StoreError> {
         let keys: Vec<_> = ids.iter().map(|id| self.login_key(*id)).collect();
+        let get = async |key: &String| {
+            let get = redis::cmd("GET").arg(key).take();
+            self.run(async |connection| get.query_async(connection).await).await
+        };
         let raw: Vec<Option<Vec<u8>>> = match &keys[..] {
             [] => Vec::new(),
-            [key] => {
-                let get = redis::cmd("GET").arg(key).take();
-                vec![self.run(async |connection| get.query_async(connection).await).await?]
+            [key] => vec![get(key).await?],
+            // One by one: an MGET of keys of one slot is refused (TRYAGAIN) while that slot moves
+            // and its keys are at two nodes. Hardly two logins share a slot, so it costs no more.
+            keys if matches!(self.connector.nodes(), RedisNodes::Cluster(_)) => {
+                try_join_all(keys.iter().map(get)).await?
             }
             keys => {
                 let mget = redis::cmd("MGET").arg(keys).take();

@@ -111,7 +111,7 @@ async fn a_redis_that_is_full_gives_clear_errors_loses_nothing_and_heals() {
     let waiters = Waiter::some(service.address, 10).await;
     let _: () = redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await;
     away(&service, &waiters[0]).await;
-    let errors = "scanlogin_store_errors_total{operation=\"scan\",kind=\"oom\"}";
+    let errors = "scanlogin_store_errors_total{kind=\"oom\",operation=\"scan\"}";
     assert!(service.metric(errors).await >= 1.0);
     // Long enough for the canary to be refused too.
     tokio::time::sleep(Duration::from_secs(6)).await;
@@ -130,7 +130,7 @@ async fn a_replica_given_as_single_redis_is_told_apart_clearly() {
     let waiter = Waiter::open(service.address, true, "alice").await;
     let _: () = replica.command(&["REPLICAOF", "127.0.0.1", &port]).await;
     away(&service, &waiter).await;
-    let errors = "scanlogin_store_errors_total{operation=\"scan\",kind=\"readonly\"}";
+    let errors = "scanlogin_store_errors_total{kind=\"readonly\",operation=\"scan\"}";
     assert!(service.metric(errors).await >= 1.0);
     primary.kill();
     let _: () = replica.command(&["REPLICAOF", "NO", "ONE"]).await;

@@ -191,6 +191,16 @@ impl Browser {
         }
     }
 
+    /// The same, where the socket may be lost.
+    pub(crate) async fn try_say(&mut self, message: &Value) -> Result<(), tungstenite::Error> {
+        self.socket.send(Message::text(message.to_string())).await
+    }
+
+    /// Closes with 1000 and leaves, in at most this time.
+    pub(crate) async fn leave_within(self, time: Duration) {
+        let _ = timeout(time, self.leave(1000)).await;
+    }
+
     /// Sends a Close with this code and leaves.
     pub(crate) async fn leave(mut self, code: u16) {
         let frame = CloseFrame { code: CloseCode::from(code), reason: "".into() };
