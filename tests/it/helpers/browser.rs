@@ -165,11 +165,6 @@ impl Browser {
         self.socket.send(Message::text(text)).await.expect("it is open");
     }
 
-    /// Says a message, if the socket is still open.
-    pub(crate) async fn try_say(&mut self, message: &Value) {
-        let _ = self.socket.send(Message::text(message.to_string())).await;
-    }
-
     /// The plain protocol's token; then the connection ends without an answer to the Close.
     pub(crate) async fn token_without_close(self) -> String {
         let mut stream = self.socket.into_inner();

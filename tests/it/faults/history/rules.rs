@@ -66,7 +66,9 @@ pub(super) fn broken(story: &Story, faults: &[Fault]) -> Vec<String> {
         }
         let at = story.token.as_ref().map_or(Duration::MAX, |(_, at)| *at);
         let died = faults.iter().any(|fault| {
-            fault.instance_lost && fault.from < at.saturating_add(Duration::from_secs(6)) && at <= fault.to
+            fault.instance_lost
+                && fault.from < at.saturating_add(Duration::from_secs(6))
+                && at <= fault.to
         });
         if has
             && story.acknowledged
