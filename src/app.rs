@@ -180,7 +180,7 @@ impl Application {
                 (StoreFactory::Embedded(store.clone()), Feed::Embedded)
             }
             BackendParts::Redis(connector) => {
-                let handle = feed::RedisHandle::default();
+                let handle = feed::RedisHandle::new(connector.names().clone());
                 (StoreFactory::Redis(connector.clone()), Feed::Redis(handle))
             }
         };
@@ -256,6 +256,9 @@ impl Application {
         admission.close();
         let drained = async {
             let _ = registry.ask(Drain(config.drain)).await;
+            // Registered or not: a socket that has not said yet what it resumes is to have its
+            // last word too, and the last words are to be on the wire.
+            let _ = tokio::time::timeout(FINISH_TIME, admission.emptied()).await;
             let _ = tokio::time::timeout(FINISH_TIME, background.finished()).await;
         };
         tokio::select! {
@@ -313,6 +316,7 @@ impl Shared {
             clock: self.clock.clone(),
             entropy: self.entropy,
             admission: self.admission.clone(),
+            bases: Default::default(),
             background: self.background.clone(),
             limits: self.limits.clone(),
             app_auth: self.app_auth.clone(),
@@ -323,7 +327,10 @@ impl Shared {
 
 fn serve(listener: TcpListener, shared: Shared) -> std::io::Result<Server> {
     let workers = shared.config.workers;
-    let server = Server::build()
+    let builder = Server::build();
+    // Lets idle keep-alive connections end at once when the server stops, as `HttpServer` does.
+    let stopping = builder.graceful_shutdown_signal();
+    let server = builder
         .workers(workers)
         .backlog(BACKLOG as u32)
         .disable_signals()
@@ -346,6 +353,13 @@ fn serve(listener: TcpListener, shared: Shared) -> std::io::Result<Server> {
                 .client_request_timeout(HEAD_TIME)
                 .client_disconnect_timeout(Duration::from_secs(1))
                 .tcp_nodelay(true)
+                .graceful_shutdown_signal({
+                    let stopping = stopping.clone();
+                    move || {
+                        let stopping = stopping.clone();
+                        async move { stopping.notified().await }
+                    }
+                })
                 .upgrade(UpgradeFactory::new(app()))
                 .finish(app())
                 .tcp()

@@ -18,6 +18,9 @@ use std::{
 pub struct Timestamp(u64);
 
 impl Timestamp {
+    /// Later than anything that will happen.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// From microseconds since the Unix epoch.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)

@@ -12,6 +12,7 @@ use scanlogin::{
 
 // Ten thousand idle sockets are ten thousand small blocks that live for a minute among others that
 // live for a millisecond: jemalloc keeps them in size classes, glibc's heap fragments.
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

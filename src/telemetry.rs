@@ -8,7 +8,8 @@ use crate::config::{Config, LogFormat};
 
 /// Starts logging for the whole process.
 pub fn start(config: &Config) {
-    let filter = EnvFilter::builder().parse_lossy(&config.log);
+    // The framework announces each of its threads; who wants that says `actix_server=info`.
+    let filter = EnvFilter::builder().parse_lossy(format!("actix_server=warn,{}", config.log));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

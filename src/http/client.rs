@@ -2,7 +2,6 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
-    rc::Rc,
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -90,14 +89,14 @@ impl Client {
     }
 
     /// What the QR code's URL begins with: the configured one, else what the browser calls us.
-    pub fn public_base(&self, config: &Config) -> Rc<str> {
+    pub fn public_base(&self, config: &Config) -> String {
         if let Some(url) = &config.public_url {
-            return url.as_str().trim_end_matches('/').into();
+            return url.as_str().trim_end_matches('/').to_owned();
         }
         let host = self.text(header::HOST).unwrap_or("localhost");
         // A page's own scheme tells whether a proxy in front of us speaks TLS.
         let scheme = if self.origin_text().starts_with("https:") { "https" } else { "http" };
-        format!("{scheme}://{host}").into()
+        format!("{scheme}://{host}")
     }
 }
 

@@ -46,8 +46,8 @@ static ASSETS: &[Asset] = &[
 
 /// Nothing from elsewhere, no inline script, no frame around us.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-     img-src 'self' data: https:; connect-src 'self' ws: wss:; media-src 'self' blob:; \
-     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+     img-src 'self' data:; connect-src 'self'; base-uri 'none'; \
+     form-action 'none'; frame-ancestors 'none'";
 
 /// The demo's routes.
 pub(super) fn routes(config: &mut web::ServiceConfig) {

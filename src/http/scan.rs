@@ -325,7 +325,7 @@ fn state_name(outcome: Outcome) -> &'static str {
         Outcome::Waiting => "waiting",
         Outcome::Scanned => "scanned",
         Outcome::Approved => "approved",
-        Outcome::Ended(Ending::Delivered) => "delivered",
+        Outcome::Ended(Ending::Delivered | Ending::Revoked) => "delivered",
         Outcome::Ended(Ending::Undelivered) => "undelivered",
         Outcome::Ended(Ending::Denied) => "denied",
         Outcome::Ended(Ending::Expired) => "expired",

@@ -75,7 +75,7 @@ async fn follow(store: &Store, held: &Held, login: &Login) -> Result<Settled, St
         (_, State::Waiting { deadline: end } | State::Scanned { deadline: end, .. })
         | (Outcome::Approved, State::Approved { collect_until: end, .. }) => Settled::Keep(*end),
         (Outcome::Ended(ending), _) => over(match ending {
-            Ending::Delivered => LoginOutcome::Delivered,
+            Ending::Delivered | Ending::Revoked => LoginOutcome::Delivered,
             Ending::Undelivered => LoginOutcome::Undelivered,
             Ending::Denied => LoginOutcome::Denied,
             Ending::Expired => LoginOutcome::Expired,

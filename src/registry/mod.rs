@@ -7,36 +7,46 @@
 //! 4. its own clock tick.
 //!
 //! A login has one entry, and an entry has one holder: a request that has not become a socket yet,
-//! a socket's actor, or nobody, where the browser may still come back ([`detached`]). Every message
+//! a socket's actor, or nobody, where the browser may still come back (`detached`). Every message
 //! of a holder carries its connection's id, and only the entry that it put in is touched: a socket
 //! that was taken over can say what it likes.
 //!
 //! Deadlines live in the entry and in one ordered set, not in a timer for each actor, and holders
 //! are known by weak addresses: an entry costs about a hundred bytes and pins nothing.
 
+mod address;
 mod detached;
+mod messages;
+mod schedule;
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
 use actix::{
-    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseFuture, WeakAddr,
-    WrapFuture,
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, WeakAddr, WrapFuture,
 };
 
-use self::detached::Settled;
+pub use self::{
+    address::{RegistryAddr, RegistryGone},
+    messages::{
+        Attach, Changed, ConnId, Detach, Drain, NotWoken, Poll, Polling, Register, Reschedule,
+        Resync, Snapshot, Unregister, Wake, Wakeable,
+    },
+    schedule::Schedule,
+};
+use self::{
+    detached::Settled,
+    messages::{ReadAgain, ReadingDone},
+};
 use crate::{
     clock::{Clock, Timestamp},
     feed::Feed,
     keys::LoginId,
-    login::{Held, Login, State},
-    metrics::{LoginOutcome, Metrics, NotificationResult, ResyncReason},
+    login::{Held, State},
+    metrics::{LoginOutcome, Metrics, NotificationResult},
     store::Store,
 };
 
@@ -52,99 +62,9 @@ const MAILBOX: usize = 16 * 1024;
 /// When to try again to wake an actor whose mailbox was full.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Names one connection of this process; every message of a holder carries it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ConnId(u64);
-
-impl ConnId {
-    /// One that was never used.
-    pub fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-/// Why a socket's actor is woken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
-#[rtype(result = "()")]
-pub enum Wake {
-    /// Its record has changed.
-    Changed,
-    /// A resync found its record changed: the notification was lost.
-    Found,
-    /// A resync found no record.
-    Missing,
-    /// Time to ask whether the client is there.
-    Ping,
-    /// Time to show the next code.
-    Rotate,
-    /// The end of the waiting, or of the collecting.
-    Deadline,
-    /// Another socket has resumed the login on this instance.
-    TakenOver,
-    /// This instance goes away.
-    Drain,
-}
-
-/// Why a socket's actor could not be woken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotWoken {
-    /// Its mailbox is full.
-    Full,
-    /// It has stopped.
-    Gone,
-}
-
-/// A socket's actor.
-pub trait Wakeable: Actor {
-    /// Puts a wake-up into its mailbox; never waits.
-    ///
-    /// # Errors
-    /// [`NotWoken`].
-    fn wake(socket: &WeakAddr<Self>, wake: Wake) -> Result<(), NotWoken>;
-}
-
-/// When a holder wants to be woken, on the store's clock as this process knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Schedule {
-    /// [`Wake::Deadline`].
-    pub deadline: Timestamp,
-    /// [`Wake::Rotate`].
-    pub rotate: Option<Timestamp>,
-    /// [`Wake::Ping`], and then at the same distance again.
-    pub ping: Option<(Timestamp, Duration)>,
-}
-
-impl Schedule {
-    fn next(&self) -> Timestamp {
-        let ping = self.ping.map(|(at, _)| at);
-        [self.rotate, ping].into_iter().flatten().fold(self.deadline, Timestamp::min)
-    }
-
-    /// What is due at `now`; it will not be due again.
-    fn take_due(&mut self, now: Timestamp) -> Option<Wake> {
-        if self.rotate.is_some_and(|at| at <= now) {
-            self.rotate = None;
-            return Some(Wake::Rotate);
-        }
-        if let Some((at, every)) = &mut self.ping
-            && *at <= now
-        {
-            *at = now + *every;
-            return Some(Wake::Ping);
-        }
-        if self.deadline <= now {
-            // Until the holder says when to be woken next: it may have found the store away.
-            self.deadline = now + Duration::from_secs(5);
-            return Some(Wake::Deadline);
-        }
-        None
-    }
-}
-
 enum Holder<A: Wakeable> {
-    /// A request that will become a socket.
-    Request { changed: bool },
+    /// A request that will become a socket; what it is to be told then.
+    Request { owed: Option<Wake> },
     /// A socket.
     Socket(WeakAddr<A>),
     /// Nobody: a browser that may come back.
@@ -170,112 +90,14 @@ pub struct Registry<A: Wakeable> {
     store: Store,
     clock: Clock,
     metrics: Arc<Metrics>,
-    /// Whether records are read in batches because notifications cannot be had.
-    polling: bool,
+    /// Whose records are read in batches because nobody hears of their changes.
+    polling: Poll,
     last_poll: Timestamp,
-    reading_all: bool,
-}
-
-/// A login begins to wait here, or goes on waiting: it is subscribed to, and the answer comes when
-/// Redis has confirmed that.
-pub struct Register<A: Wakeable> {
-    /// The login.
-    pub id: LoginId,
-    /// The holder's connection.
-    pub conn: ConnId,
-    /// The epoch under which it owns the login.
-    pub epoch: u32,
-    /// The socket, if it is there already.
-    pub socket: Option<WeakAddr<A>>,
-    /// When to wake it.
-    pub schedule: Schedule,
-}
-
-impl<A: Wakeable> Message for Register<A> {
-    type Result = ();
-}
-
-/// The request has become a socket.
-pub struct Attach<A: Wakeable> {
-    /// The login.
-    pub id: LoginId,
-    /// The holder's connection.
-    pub conn: ConnId,
-    /// The socket.
-    pub socket: WeakAddr<A>,
-}
-
-impl<A: Wakeable> Message for Attach<A> {
-    type Result = ();
-}
-
-/// The holder wants to be woken at other times.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Reschedule {
-    /// The login.
-    pub id: LoginId,
-    /// The holder's connection.
-    pub conn: ConnId,
-    /// Its deadline and rotation; the ping goes on.
-    pub deadline: Timestamp,
-    /// The next rotation, if any.
-    pub rotate: Option<Timestamp>,
-}
-
-/// The socket is gone, and the browser may come back: the login stays registered without an actor,
-/// so that its end is counted.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Detach {
-    /// The connection that is gone.
-    pub conn: ConnId,
-    /// What is needed to look after the login.
-    pub held: Box<Held>,
-}
-
-/// The holder has nothing to wait for any more. Answered when Redis has confirmed that nothing
-/// more will be announced.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Unregister {
-    /// The login.
-    pub id: LoginId,
-    /// The holder's connection.
-    pub conn: ConnId,
-}
-
-/// Notifications have arrived.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Changed(pub Vec<LoginId>);
-
-/// Notifications may have been lost: read all records again.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Resync(pub ResyncReason);
-
-/// Whether records must be read in batches because notifications cannot be had.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Polling(pub bool);
-
-/// The logins that should be subscribed to.
-#[derive(Message)]
-#[rtype(result = "Vec<LoginId>")]
-pub struct Snapshot;
-
-/// Send every browser elsewhere, spread over this time; answered when none is left.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Drain(pub Duration);
-
-/// What a batch of reads found.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct ReadAgain {
-    logins: Vec<(LoginId, Option<Login>)>,
-    done: bool,
+    reading_again: bool,
+    read_all_next: bool,
+    /// A resync was asked for and the store did not answer: it is still owed.
+    resync_owed: bool,
+    draining: bool,
 }
 
 impl<A: Wakeable> Registry<A> {
@@ -288,9 +110,12 @@ impl<A: Wakeable> Registry<A> {
             store,
             clock,
             metrics,
-            polling: false,
+            polling: Poll::Nothing,
             last_poll: Timestamp::default(),
-            reading_all: false,
+            reading_again: false,
+            read_all_next: false,
+            resync_owed: false,
+            draining: false,
         };
         let metrics = registry.metrics.clone();
         RegistryAddr { addr: Actor::start(registry), metrics }
@@ -332,8 +157,11 @@ impl<A: Wakeable> Registry<A> {
     fn wake(&mut self, id: LoginId, wake: Wake, ctx: &mut Context<Self>) -> NotificationResult {
         let Some(entry) = self.entries.get_mut(&id) else { return NotificationResult::Unknown };
         match &mut entry.holder {
-            Holder::Request { changed } => {
-                *changed |= !matches!(wake, Wake::Ping | Wake::Rotate);
+            Holder::Request { owed } => {
+                // The drain comes back to the record by itself.
+                if !matches!(wake, Wake::Ping | Wake::Rotate) && *owed != Some(Wake::Drain) {
+                    *owed = Some(wake);
+                }
                 NotificationResult::Delivered
             }
             Holder::Socket(socket) => match A::wake(socket, wake) {
@@ -402,28 +230,44 @@ impl<A: Wakeable> Registry<A> {
                 self.wake(id, wake, ctx);
             }
         }
-        if self.polling && now.since(self.last_poll) >= POLL {
+        if now.since(self.last_poll) >= POLL {
             self.last_poll = now;
-            self.read_all(ctx);
+            let owed = std::mem::take(&mut self.resync_owed);
+            let which = if owed { Poll::Everything } else { self.polling.clone() };
+            self.read_again(which, ctx);
         }
     }
 
-    /// Reads all records again, in batches, and hands each result to its entry.
-    fn read_all(&mut self, ctx: &mut Context<Self>) {
-        if std::mem::replace(&mut self.reading_all, true) {
+    /// Reads records again, in batches, and hands each result to its entry.
+    fn read_again(&mut self, which: Poll, ctx: &mut Context<Self>) {
+        let everything = matches!(which, Poll::Everything);
+        if self.reading_again {
+            // What asks for everything has a reason that the reading under way may not know.
+            self.read_all_next |= everything;
             return;
         }
-        let ids: Vec<_> = self.entries.keys().copied().collect();
+        let ids = self.entries.keys().copied();
+        let ids: Vec<_> = match which {
+            Poll::Nothing => return,
+            Poll::Everything => ids.collect(),
+            Poll::These(pick) => ids.filter(|id| pick(*id)).collect(),
+        };
+        self.reading_again = true;
         let (store, registry) = (self.store.clone(), self.own_address(ctx));
         let read = async move {
+            let mut done = ReadingDone { owed: false };
             for chunk in ids.chunks(CHUNK) {
-                // A store that is away again: the feed will say when it is back, and polling
-                // comes back by itself.
-                let Ok(found) = store.read_many(chunk).await else { break };
+                let Ok(found) = store.read_many(chunk).await else {
+                    // Polling comes back by itself. A resync does not: the feed may be up again
+                    // while the connection of this thread still has to find out that its own is
+                    // dead, and says so only once.
+                    done.owed = everything;
+                    break;
+                };
                 let logins = chunk.iter().copied().zip(found).collect();
-                let _ = registry.ask(ReadAgain { logins, done: false }).await;
+                let _ = registry.ask(ReadAgain(logins)).await;
             }
-            let _ = registry.ask(ReadAgain { logins: Vec::new(), done: true }).await;
+            let _ = registry.ask(done).await;
         };
         ctx.spawn(read.into_actor(self));
     }
@@ -468,10 +312,14 @@ impl<A: Wakeable> Handler<Register<A>> for Registry<A> {
         if let Some(old) = self.entries.remove(&id) {
             self.due.remove(&(old.due, id));
         }
-        let holder = socket.map_or(Holder::Request { changed: false }, Holder::Socket);
+        let holder = socket.map_or(Holder::Request { owed: None }, Holder::Socket);
         let due = schedule.next();
         self.due.insert((due, id));
         self.entries.insert(id, Entry { conn, epoch, holder, schedule, due, owed: None });
+        if self.draining {
+            // Let in a moment before the door was closed.
+            self.wake(id, Wake::Drain, ctx);
+        }
         Box::pin(self.feed.subscribe(id))
     }
 }
@@ -486,10 +334,9 @@ impl<A: Wakeable> Handler<Attach<A>> for Registry<A> {
             let _ = A::wake(&socket, Wake::TakenOver);
             return;
         };
-        let changed = matches!(entry.holder, Holder::Request { changed: true });
-        entry.holder = Holder::Socket(socket);
-        if changed {
-            self.wake(id, Wake::Changed, ctx);
+        let holder = std::mem::replace(&mut entry.holder, Holder::Socket(socket));
+        if let Holder::Request { owed: Some(wake) } = holder {
+            self.wake(id, wake, ctx);
         }
     }
 }
@@ -502,7 +349,7 @@ impl<A: Wakeable> Handler<Reschedule> for Registry<A> {
         let Reschedule { id, conn, deadline, rotate } = message;
         if let Some(entry) = self.own(id, conn) {
             entry.schedule.deadline = deadline;
-            entry.schedule.rotate = rotate;
+            entry.schedule.rotate = rotate.unwrap_or(Timestamp::NEVER);
             let due = entry.schedule.next();
             self.set_due(id, due);
         }
@@ -516,7 +363,7 @@ impl<A: Wakeable> Handler<Detach> for Registry<A> {
         self.taken();
         let (id, deadline) = (held.id, held.deadline);
         let Some(entry) = self.own(id, conn) else { return };
-        entry.schedule = Schedule { deadline, rotate: None, ping: None };
+        entry.schedule = Schedule::until(deadline);
         entry.holder = Holder::Nobody(held);
         let owed = entry.owed.take();
         self.set_due(id, deadline);
@@ -562,7 +409,7 @@ impl<A: Wakeable> Handler<Resync> for Registry<A> {
         self.taken();
         self.metrics.feed_resyncs.inc(reason);
         tracing::info!(?reason, logins = self.entries.len(), "reading all waiting logins again");
-        self.read_all(ctx);
+        self.read_again(Poll::Everything, ctx);
     }
 }
 
@@ -587,7 +434,7 @@ impl<A: Wakeable> Handler<Snapshot> for Registry<A> {
 impl<A: Wakeable> Handler<ReadAgain> for Registry<A> {
     type Result = ();
 
-    fn handle(&mut self, ReadAgain { logins, done }: ReadAgain, ctx: &mut Self::Context) {
+    fn handle(&mut self, ReadAgain(logins): ReadAgain, ctx: &mut Self::Context) {
         self.taken();
         for (id, login) in logins {
             let Some(entry) = self.entries.get(&id) else { continue };
@@ -603,8 +450,18 @@ impl<A: Wakeable> Handler<ReadAgain> for Registry<A> {
                 }
             }
         }
-        if done {
-            self.reading_all = false;
+    }
+}
+
+impl<A: Wakeable> Handler<ReadingDone> for Registry<A> {
+    type Result = ();
+
+    fn handle(&mut self, ReadingDone { owed }: ReadingDone, ctx: &mut Self::Context) {
+        self.taken();
+        self.reading_again = false;
+        self.resync_owed |= owed;
+        if std::mem::take(&mut self.read_all_next) {
+            self.read_again(Poll::Everything, ctx);
         }
     }
 }
@@ -614,6 +471,7 @@ impl<A: Wakeable> Handler<Drain> for Registry<A> {
 
     fn handle(&mut self, Drain(over): Drain, ctx: &mut Self::Context) -> Self::Result {
         self.taken();
+        self.draining = true;
         let now = self.clock.now();
         // Spread evenly; the map's order is random already, which is the jitter that keeps
         // neighbours from coming back together.
@@ -635,89 +493,13 @@ impl<A: Wakeable> Handler<Drain> for Registry<A> {
         // After the time is over, sockets get as long as a token takes to be acknowledged.
         let last = now + over + Duration::from_secs(5);
         ctx.run_interval(TICK, move |registry, _| {
-            if registry.sockets() == 0 || registry.clock.now() > last {
-                if let Some(done) = done.take() {
-                    let _ = done.send(());
-                }
+            let over = registry.sockets() == 0 || registry.clock.now() > last;
+            if let Some(done) = done.take_if(|_| over) {
+                let _ = done.send(());
             }
         });
         Box::pin(async move {
             let _ = finished.await;
         })
-    }
-}
-
-/// What sockets and the feed hold of the registry: its address, and the count of what waits there.
-pub struct RegistryAddr<A: Wakeable> {
-    addr: Addr<Registry<A>>,
-    metrics: Arc<Metrics>,
-}
-
-impl<A: Wakeable> Clone for RegistryAddr<A> {
-    fn clone(&self) -> Self {
-        Self { addr: self.addr.clone(), metrics: self.metrics.clone() }
-    }
-}
-
-/// The registry is gone; the process is about to end.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the registry is gone")]
-pub struct RegistryGone;
-
-impl<A: Wakeable> RegistryAddr<A> {
-    /// Sends a message and waits for its answer; waits for room first.
-    ///
-    /// # Errors
-    /// [`RegistryGone`].
-    pub async fn ask<M>(&self, message: M) -> Result<M::Result, RegistryGone>
-    where
-        M: Message + Send + 'static,
-        M::Result: Send,
-        Registry<A>: Actor<Context = Context<Registry<A>>> + Handler<M>,
-    {
-        self.metrics.registry_mailbox.inc();
-        self.addr.send(message).await.map_err(|_| RegistryGone)
-    }
-
-    /// Sends a message from where nobody can wait. Bounded all the same: a connection says each of
-    /// these things once.
-    pub fn tell<M>(&self, message: M)
-    where
-        M: Message + Send + 'static,
-        M::Result: Send,
-        Registry<A>: Actor<Context = Context<Registry<A>>> + Handler<M>,
-    {
-        self.metrics.registry_mailbox.inc();
-        self.addr.do_send(message);
-    }
-
-    /// Whether the registry is alive.
-    pub fn is_alive(&self) -> bool {
-        self.addr.connected()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_due_comes_once_and_the_ping_comes_again() {
-        let at = |seconds| Timestamp::default() + Duration::from_secs(seconds);
-        let mut schedule = Schedule {
-            deadline: at(60),
-            rotate: Some(at(30)),
-            ping: Some((at(25), Duration::from_secs(25))),
-        };
-        assert_eq!(schedule.next(), at(25));
-        assert_eq!(schedule.take_due(at(24)), None);
-        assert_eq!(schedule.take_due(at(25)), Some(Wake::Ping));
-        assert_eq!(schedule.take_due(at(25)), None);
-        assert_eq!(schedule.next(), at(30));
-        assert_eq!(schedule.take_due(at(30)), Some(Wake::Rotate));
-        assert_eq!(schedule.next(), at(50));
-        assert_eq!(schedule.take_due(at(60)), Some(Wake::Ping));
-        assert_eq!(schedule.take_due(at(60)), Some(Wake::Deadline));
-        assert_eq!(schedule.take_due(at(60)), None);
     }
 }

@@ -9,6 +9,7 @@ pub mod upgrade;
 mod waiting;
 
 use std::{
+    cell::RefCell,
     rc::Rc,
     sync::{
         Arc,
@@ -57,6 +58,8 @@ pub struct Worker {
     pub entropy: Entropy,
     /// Who may wait.
     pub admission: Arc<Admission>,
+    /// What QR codes' URLs begin with.
+    pub(crate) bases: Bases,
     /// What must be finished before the process ends.
     pub background: Arc<Background>,
     /// What one address or user may do.
@@ -67,18 +70,42 @@ pub struct Worker {
     pub issuer: Arc<Issuer>,
 }
 
+/// The few texts that the URLs of all QR codes begin with, each kept once: a socket holds eight
+/// bytes of it.
+#[derive(Default)]
+pub(crate) struct Bases(RefCell<Vec<Rc<String>>>);
+
+impl Bases {
+    /// How many are kept: a service has few names, and a stranger may send any `Host`.
+    const KEPT: usize = 16;
+
+    fn intern(&self, base: String) -> Rc<String> {
+        let mut kept = self.0.borrow_mut();
+        if let Some(known) = kept.iter().find(|known| ***known == base) {
+            return known.clone();
+        }
+        let base = Rc::new(base);
+        if kept.len() < Self::KEPT {
+            kept.push(base.clone());
+        }
+        base
+    }
+}
+
 /// Counts the sockets of the instance, and closes the door.
 pub struct Admission {
     most: usize,
     taken: AtomicUsize,
     draining: AtomicBool,
+    left: Notify,
     metrics: Arc<Metrics>,
 }
 
 impl Admission {
     /// A door for `most` sockets.
     pub fn new(most: usize, metrics: Arc<Metrics>) -> Self {
-        Self { most, taken: AtomicUsize::new(0), draining: AtomicBool::new(false), metrics }
+        let (taken, draining, left) = Default::default();
+        Self { most, taken, draining, left, metrics }
     }
 
     /// Lets nobody in any more.
@@ -90,6 +117,19 @@ impl Admission {
     /// Whether the door is closed.
     pub fn is_closed(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Waits until the last socket is gone, its Close written.
+    pub async fn emptied(&self) {
+        loop {
+            let mut left = std::pin::pin!(self.left.notified());
+            // Before looking, as below.
+            left.as_mut().enable();
+            if self.taken.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            left.await;
+        }
     }
 
     fn enter(self: &Arc<Self>) -> Option<Seat> {
@@ -105,8 +145,10 @@ pub(super) struct Seat(Arc<Admission>);
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::SeqCst);
         self.0.metrics.waiting_sockets.dec();
+        if self.0.taken.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.left.notify_waiters();
+        }
     }
 }
 
@@ -129,7 +171,10 @@ impl Background {
     /// Waits until nothing is under way.
     pub async fn finished(&self) {
         loop {
-            let none = self.none.notified();
+            let mut none = std::pin::pin!(self.none.notified());
+            // Before looking: `notify_waiters` wakes only those that wait already, and the last
+            // one may end on another thread in between.
+            none.as_mut().enable();
             if self.under_way.load(Ordering::SeqCst) == 0 {
                 return;
             }
@@ -194,7 +239,7 @@ pub async fn open(request: HttpRequest, worker: Rc<Worker>) -> Result<HttpRespon
             ProtocolLabel::Json
         }
     };
-    let base = client.public_base(&worker.config);
+    let base = worker.bases.intern(client.public_base(&worker.config));
     let mut response = response.finish();
     let Wanted { protocol, qr_svg, .. } = wanted;
     response.extensions_mut().insert(UpgradeHook::new(move |io, early| {
@@ -208,8 +253,11 @@ pub async fn open(request: HttpRequest, worker: Rc<Worker>) -> Result<HttpRespon
             Incoming::new(io.clone(), early),
             Codec::new().max_size(MAX_FRAME),
         );
+        // Made out here: a task that first held the context and then the pump would keep room for
+        // both, half a kilobyte a socket.
+        let pump = Pump::new(io, context);
         actix_rt::spawn(async move {
-            if Pump::new(io, context).await == Pumped::Slow {
+            if pump.await == Pumped::Slow {
                 metrics.slow_clients.inc();
             }
         });

@@ -160,10 +160,17 @@ impl Backend for EmbeddedStore {
     ) -> Result<Result<(), OwnerRefusal>, StoreError> {
         let until = self.clock.now() + ttl;
         self.lock().users.insert(user.into(), (id, until));
-        Ok(self.transition(id, |login, now| {
+        let mut is_there = false;
+        let result = self.transition(id, |login, now| {
             let Some(login) = login else { return (None, Err(OwnerRefusal::Over)) };
+            is_there = true;
             kept(login.acknowledge(epoch, now).map(|login| (login, ())))
-        }))
+        });
+        if is_there && result == Err(OwnerRefusal::Over) {
+            // A log-out that came before the acknowledgement stands.
+            self.revoke_current(user, id);
+        }
+        Ok(result)
     }
 
     async fn end(&self, id: LoginId, epoch: u32, because: Because) -> Result<EndDone, StoreError> {
@@ -215,24 +222,13 @@ impl Backend for EmbeddedStore {
     }
 
     async fn revoke(&self, user: &str, id: LoginId) -> Result<bool, StoreError> {
-        let was_current = {
-            let mut inner = self.lock();
-            let current = inner.users.get(user).is_some_and(|(current, _)| *current == id);
-            if current {
-                inner.users.remove(user);
-            }
-            current
-        };
+        let was_current = self.revoke_current(user, id);
         let was_pending = self.transition(id, |login, now| match login {
-            // The browser has the token, or it could not end it: delivered, and now over.
-            Some(login) if login.is_pending_for(user, now) => {
-                let scan = login.scan().cloned();
-                let until = now + crate::login::RECEIPT;
-                let state =
-                    scan.map(|scan| State::Ended { ending: Ending::Delivered, until, scan });
-                (state.map(|state| Login { state, changed: now, ..login }), true)
-            }
-            login => (login, false),
+            None => (None, false),
+            Some(login) => match login.revoke(user, now) {
+                Ok(login) => (Some(login), true),
+                Err(login) => (Some(*login), false),
+            },
         });
         Ok(was_current || was_pending)
     }
@@ -243,6 +239,16 @@ impl Backend for EmbeddedStore {
 }
 
 impl EmbeddedStore {
+    /// Ends the user's current web login if it is this one.
+    fn revoke_current(&self, user: &str, id: LoginId) -> bool {
+        let mut inner = self.lock();
+        let current = inner.users.get(user).is_some_and(|(current, _)| *current == id);
+        if current {
+            inner.users.remove(user);
+        }
+        current
+    }
+
     /// A confirmation or a denial: whether it repeats an earlier one.
     async fn decide(
         &self,

@@ -305,7 +305,12 @@ impl Store {
             return Ok(true);
         }
         let login = self.read(id).await?;
-        Ok(login.is_some_and(|login| login.is_pending_for(user, self.now())))
+        if login.is_some_and(|login| login.is_pending_for(user, self.now())) {
+            return Ok(true);
+        }
+        // The acknowledgement may have come between the two: it writes the user's entry first, so
+        // whoever no longer finds the login pending finds it current.
+        Ok(self.current(user).await? == Some(id))
     }
 
     /// See [`Backend::revoke`].

@@ -1,5 +1,16 @@
 //! The service as its users have it: real sockets, a real redis-server of each test's own.
 
+mod config_errors;
 mod conformance;
+mod economy;
+mod faults;
 mod helpers;
+mod http_api;
+mod limits;
 mod login_flow;
+mod logs_and_metrics;
+mod race;
+mod readme;
+mod redis_outage;
+mod resume;
+mod two_instances;

@@ -10,7 +10,7 @@ import pathlib
 import sys
 from xml.sax.saxutils import escape
 
-WIDTH, HEIGHT, COLUMNS, HEAD, LEFT, RIGHT, TOP, BOTTOM = 620, 210, 2, 70, 52, 150, 30, 24
+WIDTH, HEIGHT, COLUMNS, HEAD, LEFT, RIGHT, TOP, BOTTOM = 640, 210, 2, 70, 56, 190, 30, 24
 COLOURS = ["#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf"]
 
 
@@ -55,7 +55,7 @@ def chart(panel, start, end):
             path.append(f'{"L" if joined else "M"}{LEFT + inner * (moment - start) / (end - start):.1f} {TOP + tall * (1 - value / top):.1f}')
             before = moment
         yield f'<path d="{"".join(path)}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
-        yield text(WIDTH - RIGHT + 8, TOP + 8 + number * 15, legend or "value", fill=colour)
+        yield text(WIDTH - RIGHT + 8, TOP + 8 + number * 15, (legend or "value")[:28], fill=colour)
 
 
 def bands(history, start, end):

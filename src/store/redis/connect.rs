@@ -1,8 +1,9 @@
 //! Connections to Redis: who is the primary, with which credentials, over which TLS.
 
 use std::{
+    collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
@@ -18,6 +19,8 @@ use redis::{
     cluster_async::ClusterConnection,
     io::tcp::TcpSettings,
 };
+
+use tokio::sync::Notify;
 
 use super::names::Names;
 use crate::{
@@ -40,6 +43,7 @@ pub struct Connector {
     names: Names,
     /// What Redis's clock shows more than ours, in microseconds.
     clock_offset: AtomicI64,
+    kept: Mutex<HashMap<Node, MultiplexedConnection>>,
 }
 
 impl Connector {
@@ -62,7 +66,13 @@ impl Connector {
             .transpose()?;
         let certificates = config.url.tls.then_some(TlsCertificates { client_tls, root_cert });
         let names = Names::new(&config.prefix, config.url.db);
-        Ok(Self { config, certificates, names, clock_offset: AtomicI64::new(0) })
+        Ok(Self {
+            config,
+            certificates,
+            names,
+            clock_offset: AtomicI64::new(0),
+            kept: Mutex::default(),
+        })
     }
 
     /// The names of keys and channels.
@@ -132,6 +142,29 @@ impl Connector {
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(RESPONSE_TIMEOUT));
         self.client(node)?.get_multiplexed_async_connection_with_config(&config).await
+    }
+
+    /// The same, kept for the next call: for what asks the same node again and again.
+    ///
+    /// # Errors
+    /// As [`Self::connect_to`].
+    pub async fn kept_connection(&self, node: &Node) -> RedisResult<MultiplexedConnection> {
+        let kept = self.kept().get(node).cloned();
+        if let Some(kept) = kept {
+            return Ok(kept);
+        }
+        let connection = self.connect_to(node).await?;
+        self.kept().insert(node.clone(), connection.clone());
+        Ok(connection)
+    }
+
+    /// Drops what [`Self::kept_connection`] keeps, after an error.
+    pub fn forget_connection(&self, node: &Node) {
+        self.kept().remove(node);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashMap<Node, MultiplexedConnection>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The server that takes the writes now; `None` in a Cluster, where each slot has its own.
@@ -255,6 +288,11 @@ impl Connection {
         }
     }
 
+    /// Whether it is of no use any more.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
     /// The Cluster's own connection, where it is one.
     pub fn cluster(&self) -> Option<ClusterConnection> {
         match &self.link {
@@ -312,15 +350,39 @@ impl bb8::ManageConnection for Manager {
 
     /// No PING: that would be one more round trip for each command. A connection that has failed
     /// knows it, and a silent one is found by the feed's heartbeat or the next command's timeout.
-    async fn is_valid(&self, connection: &mut Connection) -> Result<(), RedisError> {
-        if self.has_broken(connection) {
-            return Err((ErrorKind::Io, "the connection has broken").into());
-        }
+    async fn is_valid(&self, _: &mut Connection) -> Result<(), RedisError> {
         Ok(())
     }
 
     fn has_broken(&self, connection: &mut Connection) -> bool {
-        connection.broken.load(Ordering::Relaxed)
+        connection.is_broken()
+    }
+}
+
+/// Hears from bb8 that a connection could not be made, and tells everybody who waits for one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct NotMade {
+    pub(super) happened: Arc<Notify>,
+    why: Arc<Mutex<Option<StoreError>>>,
+}
+
+impl NotMade {
+    /// Why the last one could not be made.
+    pub(super) fn error(&self) -> StoreError {
+        let why = self.why.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let unknown = || StoreError { kind: StoreErrorKind::Io, detail: "no connection".into() };
+        why.unwrap_or_else(unknown)
+    }
+}
+
+impl bb8::ErrorSink<RedisError> for NotMade {
+    fn sink(&self, error: RedisError) {
+        *self.why.lock().unwrap_or_else(PoisonError::into_inner) = Some(store_error(&error));
+        self.happened.notify_waiters();
+    }
+
+    fn boxed_clone(&self) -> Box<dyn bb8::ErrorSink<RedisError>> {
+        Box::new(self.clone())
     }
 }
 

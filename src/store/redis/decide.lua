@@ -10,6 +10,7 @@ if state == SCANNED and now < r[END] then
   return OK
 end
 local approved = state == APPROVED or state == DELIVERED or state == UNDELIVERED
+  or state == REVOKED
 if confirm and approved or not confirm and state == DENIED then return REPEATED end
 if approved then return CONFLICT end
 return UNKNOWN

@@ -12,16 +12,18 @@ use std::{
 
 use async_trait::async_trait;
 use bb8_redis::bb8;
+use futures_util::future::try_join_all;
 use redis::{FromRedisValue, Script, ScriptInvocation};
 
-use self::connect::{Manager, store_error};
+use self::connect::{Manager, NotMade, store_error};
 pub use self::{
     connect::{CONNECT_TIMEOUT, Connection, Connector, RESPONSE_TIMEOUT},
-    names::Names,
+    names::{Names, slot_of},
 };
 use super::{Backend, EndDone, NewLogin, ScanDone, StoreError};
 use crate::{
     clock::{Clock, Timestamp},
+    config::RedisNodes,
     keys::{Claim, Hash, LoginId},
     login::{Answer, Attempt, Because, Codes, Login, OwnerRefusal, PhoneRefusal, Profile, Then},
     metrics::StoreErrorKind,
@@ -65,6 +67,7 @@ const ENDED_UNDELIVERED: u8 = 10;
 /// The store of one thread.
 pub struct RedisStore {
     pool: bb8::Pool<Manager>,
+    not_made: NotMade,
     connector: Arc<Connector>,
     clock: Clock,
     /// Until when connecting is not tried again.
@@ -74,6 +77,7 @@ pub struct RedisStore {
 impl RedisStore {
     /// A store that connects when it is first used.
     pub fn new(connector: Arc<Connector>, clock: Clock) -> Self {
+        let not_made = NotMade::default();
         // One pipelining connection a thread: a second one would only split the pipelines.
         let pool = bb8::Pool::builder()
             .max_size(1)
@@ -81,8 +85,10 @@ impl RedisStore {
             .idle_timeout(None)
             .max_lifetime(None)
             .retry_connection(false)
+            .test_on_check_out(false)
+            .error_sink(Box::new(not_made.clone()))
             .build_unchecked(Manager(connector.clone()));
-        Self { pool, connector, clock, away_until: Cell::new(Timestamp::default()) }
+        Self { pool, not_made, connector, clock, away_until: Cell::new(Timestamp::default()) }
     }
 
     /// A handle of the shared connection.
@@ -91,17 +97,29 @@ impl RedisStore {
             let detail = "not reachable a moment ago".into();
             return Err(StoreError { kind: StoreErrorKind::Io, detail });
         }
-        match self.pool.get().await {
-            Ok(connection) => Ok(connection.clone()),
-            Err(error) => {
-                self.away_until.set(self.clock.now() + BACK_OFF);
-                Err(match error {
-                    bb8::RunError::User(error) => store_error(&error),
-                    bb8::RunError::TimedOut => StoreError {
-                        kind: StoreErrorKind::Timeout,
-                        detail: "no connection in time".into(),
-                    },
-                })
+        self.get().await.inspect_err(|_| self.away_until.set(self.clock.now() + BACK_OFF))
+    }
+
+    /// One from the pool, which would let its callers wait for a connection that could not be made
+    /// until their time is over.
+    async fn get(&self) -> Result<Connection, StoreError> {
+        loop {
+            let failed = self.not_made.happened.notified();
+            let got = tokio::select! {
+                biased;
+                got = self.pool.get() => got,
+                () = failed => return Err(self.not_made.error()),
+            };
+            let connection = got.map_err(|error| match error {
+                bb8::RunError::User(error) => store_error(&error),
+                bb8::RunError::TimedOut => StoreError {
+                    kind: StoreErrorKind::Timeout,
+                    detail: "no connection in time".into(),
+                },
+            })?;
+            // A broken one is thrown away when it is given back.
+            if !connection.is_broken() {
+                return Ok(connection.clone());
             }
         }
     }
@@ -128,6 +146,13 @@ impl RedisStore {
         call: &ScriptInvocation<'_>,
     ) -> Result<T, StoreError> {
         self.run(async |connection| call.invoke_async(connection).await).await
+    }
+
+    /// Ends the user's current web login if it is this one.
+    async fn revoke_current(&self, user: &str, id: LoginId) -> Result<bool, StoreError> {
+        let mut call = REVOKE_CURRENT.key(self.connector.names().user(user));
+        call.arg(id.as_bytes());
+        self.script(&call).await
     }
 
     fn login_key(&self, id: LoginId) -> String {
@@ -223,11 +248,17 @@ impl Backend for RedisStore {
 
     async fn read(&self, ids: &[LoginId]) -> Result<Vec<Option<Login>>, StoreError> {
         let keys: Vec<_> = ids.iter().map(|id| self.login_key(*id)).collect();
+        let get = async |key: &String| {
+            let get = redis::cmd("GET").arg(key).take();
+            self.run(async |connection| get.query_async(connection).await).await
+        };
         let raw: Vec<Option<Vec<u8>>> = match &keys[..] {
             [] => Vec::new(),
-            [key] => {
-                let get = redis::cmd("GET").arg(key).take();
-                vec![self.run(async |connection| get.query_async(connection).await).await?]
+            [key] => vec![get(key).await?],
+            // One by one: an MGET of keys of one slot is refused (TRYAGAIN) while that slot moves
+            // and its keys are at two nodes. Hardly two logins share a slot, so it costs no more.
+            keys if matches!(self.connector.nodes(), RedisNodes::Cluster(_)) => {
+                try_join_all(keys.iter().map(get)).await?
             }
             keys => {
                 let mget = redis::cmd("MGET").arg(keys).take();
@@ -252,7 +283,13 @@ impl Backend for RedisStore {
         match self.script::<u8>(&call).await? {
             OK => Ok(Ok(())),
             SUPERSEDED => Ok(Err(OwnerRefusal::Superseded)),
-            _ => Ok(Err(OwnerRefusal::Over)),
+            // Redis forgot the record; the browser has its token all the same.
+            GONE => Ok(Err(OwnerRefusal::Over)),
+            _ => {
+                // A log-out that came before the acknowledgement stands.
+                self.revoke_current(user, id).await?;
+                Ok(Err(OwnerRefusal::Over))
+            }
         }
     }
 
@@ -304,9 +341,7 @@ impl Backend for RedisStore {
         let mut call = REVOKE_PENDING.key(self.login_key(id));
         call.arg(user);
         let pending: bool = self.script(&call).await?;
-        let mut call = REVOKE_CURRENT.key(self.connector.names().user(user));
-        call.arg(id.as_bytes());
-        let current: bool = self.script(&call).await?;
+        let current = self.revoke_current(user, id).await?;
         Ok(pending || current)
     }
 

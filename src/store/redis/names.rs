@@ -4,6 +4,11 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::keys::{LoginId, user_hash};
 
+/// The Cluster slot of a key without a hash tag: ours have none (Redis Cluster specification).
+pub fn slot_of(key: &[u8]) -> u16 {
+    crc16::State::<crc16::XMODEM>::calculate(key) % 16384
+}
+
 /// Builds names under one prefix, and reads them back.
 #[derive(Clone, Debug)]
 pub struct Names {
@@ -41,6 +46,11 @@ impl Names {
         name
     }
 
+    /// The Cluster slot of a login's record.
+    pub fn slot(&self, id: LoginId) -> u16 {
+        slot_of(self.login(id).as_bytes())
+    }
+
     /// A key that an instance writes to hear its notification.
     pub fn canary(&self, instance: &str) -> String {
         format!("{}probe:{instance}", self.prefix)
@@ -64,6 +74,11 @@ impl Names {
 mod tests {
     use super::*;
     use crate::keys::Entropy;
+
+    #[test]
+    fn slots_are_those_of_the_specification() {
+        assert_eq!(slot_of(b"123456789"), 0x31c3);
+    }
 
     #[test]
     fn a_channel_leads_back_to_its_login_and_others_to_none() {

@@ -59,21 +59,28 @@ const SCANNED: u8 = 1;
 const APPROVED: u8 = 2;
 /// The endings follow, in the order of [`ENDINGS`].
 const ENDED: u8 = 3;
-const ENDINGS: [Ending; 5] =
-    [Ending::Delivered, Ending::Undelivered, Ending::Denied, Ending::Expired, Ending::Cancelled];
+const ENDINGS: [Ending; 6] = [
+    Ending::Delivered,
+    Ending::Undelivered,
+    Ending::Denied,
+    Ending::Expired,
+    Ending::Cancelled,
+    Ending::Revoked,
+];
 
 /// The numbers of `prelude.lua` that must be the same here.
 pub(super) fn lua_constants() -> String {
     use crate::login::{CONFIRM, GRACE, RECEIPT, SLACK};
     format!(
         "local WAITING, SCANNED, APPROVED = {WAITING}, {SCANNED}, {APPROVED}\n\
-         local DELIVERED, UNDELIVERED, DENIED, EXPIRED, CANCELLED = {}, {}, {}, {}, {}\n\
+         local DELIVERED, UNDELIVERED, DENIED, EXPIRED, CANCELLED, REVOKED = {}, {}, {}, {}, {}, {}\n\
          local GRACE, CONFIRM, RECEIPT, SLACK = {}, {}, {}, {}\n",
         ENDED,
         ENDED + 1,
         ENDED + 2,
         ENDED + 3,
         ENDED + 4,
+        ENDED + 5,
         GRACE.as_micros(),
         CONFIRM.as_micros(),
         RECEIPT.as_micros(),

@@ -5,6 +5,7 @@ import { after, test } from 'node:test';
 import jsQR from 'jsqr';
 import { chromium } from 'playwright-core';
 import { PNG } from 'pngjs';
+import { startHost } from './host.js';
 import { startProxy } from './proxy.js';
 import { startService } from './service.js';
 
@@ -23,13 +24,15 @@ after(() => browser.close());
 
 /**
  * `env`: settings of the service. `proxied`: pages reach it over a line that the story can cut.
+ * `embed`: a page of somebody else's, made for the origin of the service; it is served from an origin of its own.
  * `expected`: console errors that belong to the story, such as the browser's own line for an answer of 404.
  */
-export function story(name, { env, proxied = false, expected = [] }, tell) {
+export function story(name, { env, proxied = false, embed, expected = [] }, tell) {
   test(name, { timeout: 90_000 }, async () => {
     const service = await startService(env);
     const proxy = proxied ? await startProxy(service.address) : undefined;
     const origin = proxy?.origin ?? service.origin;
+    const host = embed ? await startHost(embed(origin)) : undefined;
     const contexts = [];
     const bad = [];
 
@@ -38,7 +41,7 @@ export function story(name, { env, proxied = false, expected = [] }, tell) {
       const context = await browser.newContext({ ...options, serviceWorkers: 'block' });
       contexts.push(context);
       context.setDefaultTimeout(PATIENCE_MS);
-      watch(context, [origin, service.origin], expected, bad);
+      watch(context, [origin, service.origin, host?.origin ?? origin], expected, bad);
       const page = await context.newPage();
       await prepare(page);
       await page.goto(path.startsWith('http') ? path : origin + path);
@@ -46,11 +49,12 @@ export function story(name, { env, proxied = false, expected = [] }, tell) {
     }
 
     try {
-      await tell({ open, origin, service, proxy });
+      await tell({ open, origin, service, proxy, host });
       assert.deepEqual(bad, []);
     } finally {
       await Promise.all(contexts.map((context) => context.close()));
       proxy?.stop();
+      host?.stop();
       await service.stop();
     }
   });

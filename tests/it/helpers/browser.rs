@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{
@@ -157,7 +157,43 @@ impl Browser {
 
     /// Says a message of the JSON protocol.
     pub(crate) async fn say(&mut self, message: &Value) {
-        self.socket.send(Message::text(message.to_string())).await.expect("it is open");
+        self.say_text(&message.to_string()).await;
+    }
+
+    /// Says this text.
+    pub(crate) async fn say_text(&mut self, text: &str) {
+        self.socket.send(Message::text(text)).await.expect("it is open");
+    }
+
+    /// The plain protocol's token; then the connection ends without an answer to the Close.
+    pub(crate) async fn token_without_close(self) -> String {
+        let mut stream = self.socket.into_inner();
+        let mut bytes = vec![0; 4096];
+        let mut have = 0;
+        // One frame of 126 to 65535 bytes: two bytes, then two of length.
+        let whole = |bytes: &[u8], have| {
+            let length = usize::from(u16::from_be_bytes([bytes[2], bytes[3]]));
+            (have >= 4 && have >= 4 + length).then(|| bytes[4..4 + length].to_vec())
+        };
+        loop {
+            let read = timeout(PATIENCE, stream.read(&mut bytes[have..])).await;
+            let read = read.expect("a token in time").expect("an open connection");
+            assert_ne!(read, 0, "closed without a token");
+            have += read;
+            if let Some(token) = whole(&bytes, have) {
+                return String::from_utf8(token).expect("a text");
+            }
+        }
+    }
+
+    /// The same, where the socket may be lost.
+    pub(crate) async fn try_say(&mut self, message: &Value) -> Result<(), tungstenite::Error> {
+        self.socket.send(Message::text(message.to_string())).await
+    }
+
+    /// Closes with 1000 and leaves, in at most this time.
+    pub(crate) async fn leave_within(self, time: Duration) {
+        let _ = timeout(time, self.leave(1000)).await;
     }
 
     /// Sends a Close with this code and leaves.

@@ -3,15 +3,16 @@
 use std::net::SocketAddr;
 
 use jsonwebtoken::{EncodingKey, Header, encode};
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::{Client, Method, RequestBuilder, header::HeaderMap};
 use serde_json::{Value, json};
 
 use super::service::APP_SECRET;
 
-/// A status and a body.
+/// A status, headers and a body.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
 }
 
@@ -19,6 +20,16 @@ impl Answer {
     /// Status and `code` together, as the contract's table has them.
     pub(crate) fn codes(&self) -> (u16, i64) {
         (self.status, self.body["code"].as_i64().unwrap_or_default())
+    }
+
+    /// A text of the body.
+    pub(crate) fn text(&self, field: &str) -> &str {
+        self.body[field].as_str().unwrap_or_else(|| panic!("no text {field} in {}", self.body))
+    }
+
+    /// A header's text; empty where there is none.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 }
 
@@ -52,9 +63,9 @@ impl Phone {
         Self { address, token: token.into(), http: Client::new() }
     }
 
-    /// The same phone at another instance.
-    pub(crate) fn at(&self, address: SocketAddr) -> Self {
-        Self { address, ..self.clone() }
+    /// Another user's phone, over the same connections.
+    pub(crate) fn lent_to(&self, user: &str) -> Self {
+        Self { token: Self::of(self.address, user).token, ..self.clone() }
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -70,6 +81,21 @@ impl Phone {
         answer(self.request(Method::POST, path).json(body)).await
     }
 
+    /// A POST of an HTML form.
+    pub(crate) async fn post_form(&self, path: &str, field: &str, value: &str) -> Answer {
+        let request = self.request(Method::POST, path);
+        let request = request.header("Content-Type", "application/x-www-form-urlencoded");
+        answer(request.body(format!("{field}={value}"))).await
+    }
+
+    /// Scans until the store answers again.
+    pub(crate) async fn scan_when_possible(&self, key: &str) -> Answer {
+        super::eventually("the store answers", || async {
+            Some(self.scan(key).await).filter(|answer| answer.status != 503)
+        })
+        .await
+    }
+
     /// The receipt's state.
     pub(crate) async fn outcome(&self, claim: &str, wait: u32) -> Answer {
         let path = format!("/scan/outcome?wait={wait}");
@@ -80,9 +106,9 @@ impl Phone {
 /// Sends a request.
 pub(crate) async fn answer(request: RequestBuilder) -> Answer {
     let answer = request.send().await.expect("an answer");
-    let status = answer.status().as_u16();
+    let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
     assert_eq!(answer.headers()["cache-control"], "no-store", "{}", answer.url());
-    Answer { status, body: answer.json().await.unwrap_or_default() }
+    Answer { status, headers, body: answer.json().await.unwrap_or_default() }
 }
 
 /// `GET /verify`

@@ -9,12 +9,12 @@ use std::{
     thread::JoinHandle,
 };
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use scanlogin::{
     app::{Application, Options},
     config::{Config, Parsed, Values},
     keys::Entropy,
     lifecycle::Stopper,
-    metrics::Metrics,
 };
 
 use super::RedisServer;
@@ -72,7 +72,6 @@ impl Settings {
 pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     pub(crate) admin_address: SocketAddr,
-    pub(crate) metrics: Arc<Metrics>,
     stopper: Stopper,
     thread: Option<JoinHandle<()>>,
 }
@@ -90,14 +89,13 @@ impl Service {
                 let config = settings.config();
                 let application =
                     Application::build(config, options).await.expect("the service starts");
-                let parts =
-                    (application.address(), application.admin_address(), application.metrics());
+                let parts = (application.address(), application.admin_address());
                 let _ = sender.send(parts);
                 application.run(stops).await.expect("the service runs until it is stopped");
             });
         });
-        let (address, admin_address, metrics) = receiver.await.expect("the service starts");
-        let service = Self { address, admin_address, metrics, stopper, thread: Some(thread) };
+        let (address, admin_address) = receiver.await.expect("the service starts");
+        let service = Self { address, admin_address, stopper, thread: Some(thread) };
         let ready = format!("http://{admin_address}/readyz");
         super::eventually("the service is ready", || async {
             reqwest::get(&ready).await.ok().filter(|answer| answer.status() == 200)
@@ -136,6 +134,17 @@ impl Drop for Service {
             assert!(ended.is_ok() || std::thread::panicking(), "the service panicked");
         }
     }
+}
+
+/// Header and claims of a JWT, unverified.
+pub(crate) fn claims(token: &str) -> (serde_json::Value, serde_json::Value) {
+    let decode = |part: &str| {
+        let bytes = URL_SAFE_NO_PAD.decode(part).expect("base64url");
+        serde_json::from_slice(&bytes).expect("JSON")
+    };
+    let mut parts = token.split('.');
+    let mut next = || decode(parts.next().expect("three parts"));
+    (next(), next())
 }
 
 /// The value of a series on an admin port.
@@ -182,6 +191,15 @@ impl Process {
         })
         .await;
         process
+    }
+
+    /// Bytes of memory that it has for itself (PSS).
+    pub(crate) fn memory(&self) -> u64 {
+        let path = format!("/proc/{}/smaps_rollup", self.child.id());
+        let text = std::fs::read_to_string(path).expect("it runs");
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).expect("a line");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kib * 1024
     }
 
     /// What it has logged so far.

@@ -1,15 +1,6 @@
-//! Keyspace notifications, supervised: connect, subscribe, probe, and start again when in doubt.
-//!
-//! Exactly the channels of the logins that wait here are subscribed to: with a pattern, every
-//! instance would hear every login, and Redis would spend its time on telling.
+//! One node's feed: connect, subscribe, probe, and start again when in doubt.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::HashMap,
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::Cell, collections::HashMap, rc::Rc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use redis::{
@@ -17,98 +8,31 @@ use redis::{
     aio::{MultiplexedConnection, PubSubSink, PubSubStream},
 };
 use tokio::{
-    sync::{Notify, oneshot},
+    sync::oneshot,
     time::{Instant, sleep, timeout},
 };
 
+use super::{
+    Instance,
+    lines::{Command, Handle, Queue, Unheard},
+    probe::{PROBE_TIMEOUT, Probe},
+};
 use crate::{
-    clock::{Clock, Timestamp},
+    clock::Timestamp,
     config::Node,
     keys::{Entropy, LoginId},
-    metrics::{Metrics, ResyncReason},
-    registry::{Changed, Polling, RegistryAddr, Resync, Snapshot, Wakeable},
-    store::redis::{CONNECT_TIMEOUT, Connector, RESPONSE_TIMEOUT},
+    metrics::ResyncReason,
+    registry::{Changed, Resync, Snapshot, Wakeable},
+    store::redis::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT},
 };
 
 /// Channels named by one command.
 const CHUNK: usize = 512;
 /// Notifications that are handed over together.
 const BATCH: usize = 1024;
-/// How often the canary is written. A subscription that went deaf is found within this time and
-/// [`PROBE_TIMEOUT`]; a half-open connection too.
-const PROBE_EVERY: Duration = Duration::from_secs(5);
-/// How long its notification may take.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pauses between attempts to connect: doubled each time, with jitter.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
 const BACK_OFF_MOST: Duration = Duration::from_secs(5);
-
-/// What can be turned off in-process, by a test that shows what happens without it.
-#[derive(Clone, Copy, Debug)]
-pub struct Mechanisms {
-    /// Writing a canary and listening for it.
-    pub probe: bool,
-    /// Reading all records after a reconnection.
-    pub resync: bool,
-}
-
-impl Default for Mechanisms {
-    fn default() -> Self {
-        Self { probe: true, resync: true }
-    }
-}
-
-enum Command {
-    Subscribe(LoginId, oneshot::Sender<()>),
-    Unsubscribe(LoginId, oneshot::Sender<()>),
-}
-
-/// What waits to be sent to Redis. Bounded by the registry: each entry and each of its ends is in
-/// it once, and entries are bounded by `SCANLOGIN_MAX_WAITING`.
-#[derive(Default)]
-struct Queue {
-    commands: RefCell<Vec<Command>>,
-    added: Notify,
-}
-
-/// What the registry's side holds.
-#[derive(Clone, Default)]
-pub struct Handle {
-    queue: Rc<Queue>,
-}
-
-impl Handle {
-    fn add(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) -> oneshot::Receiver<()> {
-        let (done, confirmed) = oneshot::channel();
-        self.queue.commands.borrow_mut().push(command(done));
-        self.queue.added.notify_one();
-        confirmed
-    }
-
-    pub(super) fn subscribe(&self, id: LoginId) -> oneshot::Receiver<()> {
-        self.add(|done| Command::Subscribe(id, done))
-    }
-
-    pub(super) fn unsubscribe(&self, id: LoginId) -> oneshot::Receiver<()> {
-        self.add(|done| Command::Unsubscribe(id, done))
-    }
-}
-
-/// What a feed belongs to.
-pub struct Instance<A: Wakeable> {
-    /// Whom to tell.
-    pub registry: RegistryAddr<A>,
-    /// How to reach Redis.
-    pub connector: Arc<Connector>,
-    /// The counters.
-    pub metrics: Arc<Metrics>,
-    /// The time.
-    pub clock: Clock,
-    /// What is turned on.
-    pub mechanisms: Mechanisms,
-    /// Told once, when the feed has listened or polled for the first time.
-    pub ready: Rc<Notify>,
-}
 
 /// Why a connection was given up.
 #[derive(Debug, thiserror::Error)]
@@ -125,50 +49,6 @@ enum Lost {
     NoRegistry,
 }
 
-/// Keeps the feed up for ever.
-pub async fn run<A: Wakeable>(instance: Instance<A>, handle: Handle) {
-    let mut node = Supervisor {
-        canary: instance.connector.names().canary(&canary_name()),
-        instance,
-        queue: handle.queue,
-        reason: Cell::new(ResyncReason::Connected),
-        warned: Cell::new(false),
-        polling: Cell::new(false),
-    };
-    let mut back_off = BACK_OFF_FIRST;
-    loop {
-        let started = Instant::now();
-        let lost = match node.meanwhile(node.connect()).await {
-            Ok((name, connection)) => {
-                let lost = node.listen(&name, connection).await;
-                node.instance.metrics.feed_connected.with_label_values(&[&name]).set(0.0);
-                lost
-            }
-            Err(lost) => lost,
-        };
-        if matches!(lost, Lost::NoRegistry) {
-            return;
-        }
-        node.set_polling(true).await;
-        node.reason.set(match lost {
-            Lost::Deaf => ResyncReason::Probe,
-            _ if node.reason.get() == ResyncReason::Connected => ResyncReason::Connected,
-            _ => ResyncReason::Reconnected,
-        });
-        if started.elapsed() > BACK_OFF_MOST {
-            back_off = BACK_OFF_FIRST;
-        }
-        tracing::warn!(error = %lost, retry_in_ms = back_off.as_millis() as u64, "feed lost");
-        node.meanwhile(sleep(jittered(back_off))).await;
-        back_off = (back_off * 2).min(BACK_OFF_MOST);
-    }
-}
-
-/// Each instance has a canary of its own.
-fn canary_name() -> String {
-    Entropy::Os.bytes::<8>().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Between half and the whole, so that instances that lost the same Redis come back one by one.
 fn jittered(most: Duration) -> Duration {
     let [byte] = Entropy::Os.bytes::<1>();
@@ -181,19 +61,71 @@ struct Connected {
     messages: PubSubStream,
 }
 
-struct Supervisor<A: Wakeable> {
-    instance: Instance<A>,
+/// Looks after one node.
+pub(super) struct Supervisor<A: Wakeable> {
+    instance: Rc<Instance<A>>,
+    handle: Handle,
     queue: Rc<Queue>,
+    unheard: Rc<Unheard<A>>,
+    /// A primary of a Cluster; `None`: whoever is the primary of a single Redis now.
+    node: Option<Node>,
     canary: String,
     reason: Cell<ResyncReason>,
     warned: Cell<bool>,
-    polling: Cell<bool>,
 }
 
 impl<A: Wakeable> Supervisor<A> {
+    /// A supervisor of `node`, which hears of what `queue` is for, by way of `canary`.
+    pub(super) fn new(
+        instance: Rc<Instance<A>>,
+        handle: Handle,
+        queue: Rc<Queue>,
+        unheard: Rc<Unheard<A>>,
+        node: Option<Node>,
+        canary: String,
+    ) -> Self {
+        let (reason, warned) = (Cell::new(ResyncReason::Connected), Cell::new(false));
+        Self { instance, handle, queue, unheard, node, canary, reason, warned }
+    }
+
+    /// Keeps the node's feed up for ever; returns only when the registry is gone.
+    pub(super) async fn run(mut self) {
+        self.set_unheard(true).await;
+        let mut back_off = BACK_OFF_FIRST;
+        loop {
+            let started = Instant::now();
+            let lost = match self.meanwhile(self.connect()).await {
+                Ok((name, connection)) => {
+                    let lost = self.listen(&name, connection).await;
+                    self.instance.metrics.feed_connected.with_label_values(&[&name]).set(0.0);
+                    lost
+                }
+                Err(lost) => lost,
+            };
+            if matches!(lost, Lost::NoRegistry) {
+                return;
+            }
+            self.set_unheard(true).await;
+            self.reason.set(match lost {
+                Lost::Deaf => ResyncReason::Probe,
+                _ if self.reason.get() == ResyncReason::Connected => ResyncReason::Connected,
+                _ => ResyncReason::Reconnected,
+            });
+            if started.elapsed() > BACK_OFF_MOST {
+                back_off = BACK_OFF_FIRST;
+            }
+            tracing::warn!(error = %lost, retry_in_ms = back_off.as_millis() as u64, "feed lost");
+            self.meanwhile(sleep(jittered(back_off))).await;
+            back_off = (back_off * 2).min(BACK_OFF_MOST);
+        }
+    }
+
     async fn connect(&self) -> Result<(String, Connected), Lost> {
         let connector = &self.instance.connector;
-        let node: Node = connector.primary().await?.ok_or(Lost::Closed)?;
+        let node = match &self.node {
+            Some(node) => node.clone(),
+            None => connector.primary().await?.ok_or(Lost::Closed)?,
+        };
         let mut commands = connector.connect_to(&node).await?;
         let sent = self.instance.clock.now();
         let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut commands).await?;
@@ -246,6 +178,10 @@ impl<A: Wakeable> Supervisor<A> {
         // What is queued by now is in the snapshot, or its end is: the order does not matter, since
         // what is subscribed to in vain is harmless and what is missing cannot be.
         let ids = self.instance.registry.ask(Snapshot).await.map_err(|_| Lost::NoRegistry)?;
+        let mine = |id: &LoginId| {
+            self.handle.queue_of(*id).is_some_and(|queue| Rc::ptr_eq(&queue, &self.queue))
+        };
+        let ids: Vec<_> = ids.into_iter().filter(mine).collect();
         for chunk in ids.chunks(CHUNK) {
             let channels = chunk.iter().map(|id| self.instance.connector.names().channel(*id));
             self.subscribe(connection, channels.collect()).await?;
@@ -253,10 +189,7 @@ impl<A: Wakeable> Supervisor<A> {
         self.instance.metrics.feed_connected.with_label_values(&[name]).set(1.0);
 
         let mut in_flight = FuturesUnordered::new();
-        let mut probe = self.instance.mechanisms.probe.then(|| {
-            let now = Instant::now();
-            Probe { next: now, sent: None }
-        });
+        let mut probe = self.instance.mechanisms.probe.then(Probe::new);
         // Without a probe there is nothing to wait for: it listens, as far as it knows.
         let mut heard = false;
         if probe.is_none() {
@@ -304,7 +237,7 @@ impl<A: Wakeable> Supervisor<A> {
                 Some(result) = in_flight.next() => result?,
                 () = until(next_probe), if next_probe.is_some() => {
                     let Some(probe) = &mut probe else { continue };
-                    if probe.sent.is_some() {
+                    if probe.is_out() {
                         if heard {
                             return Err(Lost::Deaf);
                         }
@@ -314,7 +247,7 @@ impl<A: Wakeable> Supervisor<A> {
                         probe.give_up();
                         continue;
                     }
-                    probe.sent = Some(Instant::now());
+                    probe.send();
                     let mut set = redis::cmd("SET");
                     set.arg(&self.canary).arg(1).arg("PX").arg(10_000);
                     set.query_async::<()>(&mut connection.commands).await?;
@@ -370,7 +303,7 @@ impl<A: Wakeable> Supervisor<A> {
     }
 
     async fn now_listening(&self) -> Result<(), Lost> {
-        self.set_polling(false).await;
+        self.set_unheard(false).await;
         let reason = self.reason.replace(ResyncReason::Reconnected);
         if self.instance.mechanisms.resync || reason == ResyncReason::Connected {
             let asked = self.instance.registry.ask(Resync(reason)).await;
@@ -389,16 +322,14 @@ impl<A: Wakeable> Supervisor<A> {
                  a second"
             );
         }
-        self.set_polling(true).await;
+        self.set_unheard(true).await;
         self.instance.ready.notify_one();
     }
 
-    async fn set_polling(&self, polling: bool) {
-        // Tests that turn the probe off want to see the deafness that it would have found.
-        let polling = polling && self.instance.mechanisms.resync;
-        if self.polling.replace(polling) != polling {
-            let _ = self.instance.registry.ask(Polling(polling)).await;
-        }
+    async fn set_unheard(&self, unheard: bool) {
+        // Polling is a resync that goes on: a test that turns it off means both.
+        let unheard = unheard && self.instance.mechanisms.resync;
+        self.unheard.set_node(self.node.clone(), unheard).await;
     }
 
     /// While there is no connection: who wants to subscribe need not wait, since the snapshot at
@@ -406,10 +337,7 @@ impl<A: Wakeable> Supervisor<A> {
     async fn meanwhile<T>(&self, work: impl Future<Output = T>) -> T {
         tokio::pin!(work);
         loop {
-            for command in std::mem::take(&mut *self.queue.commands.borrow_mut()) {
-                let (Command::Subscribe(_, done) | Command::Unsubscribe(_, done)) = command;
-                let _ = done.send(());
-            }
+            self.queue.answer_all();
             tokio::select! {
                 result = &mut work => return result,
                 () = self.queue.added.notified() => {}
@@ -452,29 +380,5 @@ impl Batch {
         }
         result.map_err(|_| Lost::Timeout)??;
         Ok(())
-    }
-}
-
-/// Writes a canary and waits for its notification, again and again.
-struct Probe {
-    next: Instant,
-    sent: Option<Instant>,
-}
-
-impl Probe {
-    /// When something is to be done: the next canary, or giving up on the last.
-    fn due(&self) -> Instant {
-        self.sent.map_or(self.next, |sent| sent + PROBE_TIMEOUT)
-    }
-
-    /// The canary was heard: how long it took, if one was out.
-    fn heard(&mut self) -> Option<Duration> {
-        self.next = Instant::now() + PROBE_EVERY;
-        self.sent.take().map(|sent| sent.elapsed())
-    }
-
-    fn give_up(&mut self) {
-        self.sent = None;
-        self.next = Instant::now() + PROBE_EVERY;
     }
 }

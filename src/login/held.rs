@@ -1,0 +1,71 @@
+//! What the owner of a login knows besides the record.
+
+use std::time::Duration;
+
+use super::{Codes, Login, Protocol, State, Windows};
+use crate::{
+    clock::Timestamp,
+    keys::{LoginId, Seed},
+};
+
+/// What the browser's instance knows of a login besides its record: enough to make the record
+/// again when Redis forgot it, and to open the token.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The login.
+    pub id: LoginId,
+    /// Its root secret.
+    pub seed: Seed,
+    /// The epoch under which this instance owns it.
+    pub epoch: u32,
+    /// The browser's protocol.
+    pub protocol: Protocol,
+    /// When it began, on the store's clock.
+    pub created: Timestamp,
+    /// The end of the waiting or, once approved, of the collecting, on the store's clock.
+    pub deadline: Timestamp,
+    /// When the first code was shown.
+    pub codes_start: Timestamp,
+    /// How long each code is shown.
+    pub rotate: Option<Duration>,
+    /// The number of the first code.
+    pub first_code: u32,
+}
+
+impl Held {
+    /// When which code is shown.
+    pub fn windows(&self) -> Windows {
+        let life = self.codes_start.until(self.deadline);
+        Windows::lay_out(self.first_code, self.codes_start, life, self.rotate)
+    }
+
+    /// The record as it was when the waiting began.
+    pub fn as_waiting(&self, now: Timestamp) -> Login {
+        let (proof, codes) = (self.seed.proof(), Codes::of(&self.seed, self.windows()));
+        let mut login =
+            Login::new(self.epoch, self.protocol, proof, codes, self.deadline, self.created);
+        login.changed = now;
+        login
+    }
+
+    /// What a browser that comes back to `login` holds.
+    pub fn of(id: LoginId, seed: Seed, login: &Login) -> Self {
+        let deadline = match &login.state {
+            State::Waiting { deadline: end }
+            | State::Scanned { deadline: end, .. }
+            | State::Approved { collect_until: end, .. }
+            | State::Ended { until: end, .. } => *end,
+        };
+        Self {
+            id,
+            seed,
+            epoch: login.epoch,
+            protocol: login.protocol,
+            created: login.created,
+            deadline,
+            codes_start: login.codes.start,
+            rotate: login.codes.rotate,
+            first_code: login.codes.first,
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The transitions: each consumes the login and takes the time.
+
+use std::time::Duration;
+
+use super::{
+    Answer, Attempt, Because, CONFIRM, Codes, Ending, Login, Outcome, OwnerRefusal, PhoneRefusal,
+    Profile, Protocol, RECEIPT, Refused, SLACK, Scan, State, Then,
+};
+use crate::{
+    clock::Timestamp,
+    keys::{Claim, Hash},
+};
+
+impl Login {
+    /// A login that begins to wait.
+    pub fn new(
+        epoch: u32,
+        protocol: Protocol,
+        proof: Hash,
+        codes: Codes,
+        deadline: Timestamp,
+        now: Timestamp,
+    ) -> Self {
+        let state = State::Waiting { deadline };
+        Self { epoch, protocol, created: now, changed: now, proof, codes, facts: None, state }
+    }
+
+    /// When nothing of it is needed any more.
+    pub fn gone_at(&self) -> Timestamp {
+        match &self.state {
+            State::Waiting { deadline } => *deadline + SLACK,
+            State::Scanned { deadline: end, .. } | State::Approved { collect_until: end, .. } => {
+                *end + SLACK + RECEIPT
+            }
+            State::Ended { until, .. } => *until,
+        }
+    }
+
+    /// By whom it was scanned, if anybody has.
+    pub fn scan(&self) -> Option<&Scan> {
+        match &self.state {
+            State::Waiting { .. } => None,
+            State::Scanned { scan, .. }
+            | State::Approved { scan, .. }
+            | State::Ended { scan, .. } => Some(scan),
+        }
+    }
+
+    fn with(mut self, state: State, now: Timestamp) -> Self {
+        // What a later state has no use for does not stay at rest.
+        if !matches!(state, State::Scanned { .. }) {
+            self.facts = None;
+        }
+        if matches!(state, State::Ended { .. }) {
+            self.codes.hashes.clear();
+        }
+        self.state = state;
+        self.changed = now;
+        self
+    }
+
+    fn refuse<E>(self, why: E) -> Refused<E> {
+        Refused { login: self, why }
+    }
+
+    /// A phone scans. `Ok` with what the phone is to be told, and whether that repeats an earlier
+    /// answer, in which case the login is as it was.
+    ///
+    /// # Errors
+    /// [`PhoneRefusal::Unknown`] or [`PhoneRefusal::Conflict`].
+    pub fn attempt(
+        self,
+        attempt: Attempt,
+        now: Timestamp,
+    ) -> Result<(Self, Answer, bool), Box<Refused<PhoneRefusal>>> {
+        use PhoneRefusal::{Conflict, Unknown};
+        let (open, first_user) = match &self.state {
+            State::Waiting { deadline } => (now < *deadline, None),
+            State::Scanned { deadline, scan } => (now < *deadline, Some(scan)),
+            State::Approved { collect_until, scan, .. } => (now < *collect_until, Some(scan)),
+            State::Ended { scan, .. } => (false, Some(scan)),
+        };
+        match first_user {
+            Some(scan) if scan.user == attempt.user && scan.code.matches(&attempt.code) => {
+                let answer = scan.answer;
+                return Ok((self, answer, true));
+            }
+            _ if !open => return Err(Box::new(self.refuse(Unknown))),
+            _ => {}
+        }
+        let Some(number) = self.codes.number_of(&attempt.code) else {
+            return Err(Box::new(self.refuse(Unknown)));
+        };
+        match first_user {
+            Some(scan)
+                if scan.user != attempt.user || matches!(self.state, State::Approved { .. }) =>
+            {
+                return Err(Box::new(self.refuse(Conflict)));
+            }
+            _ => {}
+        }
+        if !self.codes.windows().is_open(number, now) {
+            return Err(Box::new(self.refuse(Unknown)));
+        }
+        let Attempt { code, user, claim, then } = attempt;
+        let scan = |answer, profile| Scan { user, code, number, claim, answer, profile };
+        let (state, answer) = match then {
+            Then::Approve { sealed, collect } => {
+                let scan = scan(Answer::Approved, Profile::default());
+                (State::Approved { collect_until: now + collect, scan, sealed }, Answer::Approved)
+            }
+            Then::Claim(profile) => {
+                // A second code of the same login does not buy more time.
+                let deadline = match &self.state {
+                    State::Scanned { deadline, .. } => *deadline,
+                    _ => now + CONFIRM,
+                };
+                let scan = scan(Answer::Claimed, profile);
+                (State::Scanned { deadline, scan }, Answer::Claimed)
+            }
+        };
+        Ok((self.with(state, now), answer, false))
+    }
+
+    /// The state if `claim` is the one that was given out.
+    fn claimed(&self, claim: &Claim, user: &str) -> Result<&Scan, PhoneRefusal> {
+        match self.scan() {
+            Some(scan) if !scan.claim.matches(&claim.hash()) => Err(PhoneRefusal::Unknown),
+            Some(scan) if scan.user != user => Err(PhoneRefusal::NotYours),
+            Some(scan) => Ok(scan),
+            None => Err(PhoneRefusal::Unknown),
+        }
+    }
+
+    /// The person confirms: the token is handed over. Repeated by the same claim: the same.
+    ///
+    /// # Errors
+    /// Any [`PhoneRefusal`]; `Unknown` also after a denial or past the deadline.
+    pub fn confirm(
+        self,
+        claim: &Claim,
+        user: &str,
+        sealed: Vec<u8>,
+        collect: Duration,
+        now: Timestamp,
+    ) -> Result<Self, Box<Refused<PhoneRefusal>>> {
+        let scan = match self.claimed(claim, user) {
+            Ok(scan) => scan.clone(),
+            Err(why) => return Err(Box::new(self.refuse(why))),
+        };
+        match &self.state {
+            State::Scanned { deadline, .. } if now < *deadline => {
+                let collect_until = now + collect;
+                Ok(self.with(State::Approved { collect_until, scan, sealed }, now))
+            }
+            State::Approved { .. }
+            | State::Ended {
+                ending: Ending::Delivered | Ending::Undelivered | Ending::Revoked,
+                ..
+            } => Ok(self),
+            _ => Err(Box::new(self.refuse(PhoneRefusal::Unknown))),
+        }
+    }
+
+    /// The person declines. Repeated by the same claim: the same.
+    ///
+    /// # Errors
+    /// Any [`PhoneRefusal`]; `Conflict` after an approval.
+    pub fn deny(
+        self,
+        claim: &Claim,
+        user: &str,
+        now: Timestamp,
+    ) -> Result<Self, Box<Refused<PhoneRefusal>>> {
+        let scan = match self.claimed(claim, user) {
+            Ok(scan) => scan.clone(),
+            Err(why) => return Err(Box::new(self.refuse(why))),
+        };
+        match &self.state {
+            State::Scanned { deadline, .. } if now < *deadline => {
+                let (ending, until) = (Ending::Denied, now + RECEIPT);
+                Ok(self.with(State::Ended { ending, until, scan }, now))
+            }
+            State::Ended { ending: Ending::Denied, .. } => Ok(self),
+            State::Approved { .. }
+            | State::Ended {
+                ending: Ending::Delivered | Ending::Undelivered | Ending::Revoked,
+                ..
+            } => Err(Box::new(self.refuse(PhoneRefusal::Conflict))),
+            _ => Err(Box::new(self.refuse(PhoneRefusal::Unknown))),
+        }
+    }
+
+    /// The browser has the token.
+    ///
+    /// # Errors
+    /// [`OwnerRefusal::Superseded`], or `Over` where no token was waiting.
+    pub fn acknowledge(
+        self,
+        epoch: u32,
+        now: Timestamp,
+    ) -> Result<Self, Box<Refused<OwnerRefusal>>> {
+        if epoch < self.epoch {
+            return Err(Box::new(self.refuse(OwnerRefusal::Superseded)));
+        }
+        match &self.state {
+            State::Approved { scan, .. } => {
+                let state = State::Ended {
+                    ending: Ending::Delivered,
+                    until: now + RECEIPT,
+                    scan: scan.clone(),
+                };
+                Ok(Self { epoch, ..self.with(state, now) })
+            }
+            State::Ended { ending: Ending::Delivered, .. } => Ok(self),
+            _ => Err(Box::new(self.refuse(OwnerRefusal::Over))),
+        }
+    }
+
+    /// Its owner ends it. `Ok(None)`: nobody had scanned, nothing stays.
+    ///
+    /// # Errors
+    /// Any [`OwnerRefusal`]: the caller acts on each.
+    pub fn end(
+        self,
+        epoch: u32,
+        because: Because,
+        now: Timestamp,
+    ) -> Result<Option<Self>, Box<Refused<OwnerRefusal>>> {
+        if epoch < self.epoch {
+            return Err(Box::new(self.refuse(OwnerRefusal::Superseded)));
+        }
+        let scan = match &self.state {
+            State::Waiting { deadline } | State::Scanned { deadline, .. }
+                if because == Because::Deadline && now < *deadline =>
+            {
+                return Err(Box::new(self.refuse(OwnerRefusal::Early)));
+            }
+            State::Waiting { .. } => return Ok(None),
+            State::Approved { .. } if because != Because::Lost => {
+                return Err(Box::new(self.refuse(OwnerRefusal::Approved)));
+            }
+            State::Ended { .. } => return Err(Box::new(self.refuse(OwnerRefusal::Over))),
+            State::Scanned { scan, .. } | State::Approved { scan, .. } => scan.clone(),
+        };
+        let ending = match (&self.state, because) {
+            (State::Approved { .. }, _) => Ending::Undelivered,
+            (_, Because::Deadline) => Ending::Expired,
+            (_, Because::Left | Because::Lost) => Ending::Cancelled,
+        };
+        let until = now + RECEIPT;
+        Ok(Some(Self { epoch, ..self.with(State::Ended { ending, until, scan }, now) }))
+    }
+
+    /// A browser comes back with its resume secret and takes the login over.
+    ///
+    /// # Errors
+    /// `Over` for whatever cannot be resumed: wrong secret, plain protocol, ended, too late.
+    pub fn resume(self, proof: &Hash, now: Timestamp) -> Result<Self, Box<Refused<OwnerRefusal>>> {
+        let open = match &self.state {
+            State::Waiting { deadline: end }
+            | State::Scanned { deadline: end, .. }
+            | State::Approved { collect_until: end, .. } => now < *end,
+            State::Ended { .. } => false,
+        };
+        if !open || self.protocol == Protocol::Plain || !self.proof.matches(proof) {
+            return Err(Box::new(self.refuse(OwnerRefusal::Over)));
+        }
+        Ok(Self { epoch: self.epoch + 1, ..self })
+    }
+
+    /// What the receipt shows at `now`; `current` tells whether the user's web login is this one.
+    pub fn outcome(&self, current: bool, now: Timestamp) -> Outcome {
+        match &self.state {
+            State::Waiting { deadline } if now < *deadline => Outcome::Waiting,
+            State::Scanned { deadline, .. } if now < *deadline => Outcome::Scanned,
+            State::Waiting { .. } | State::Scanned { .. } => Outcome::Ended(Ending::Expired),
+            State::Approved { .. } if current => Outcome::Ended(Ending::Delivered),
+            State::Approved { collect_until, .. } if now < *collect_until => Outcome::Approved,
+            State::Approved { .. } => Outcome::Ended(Ending::Undelivered),
+            State::Ended { ending: Ending::Revoked, .. } => Outcome::Ended(Ending::Delivered),
+            State::Ended { ending, .. } => Outcome::Ended(*ending),
+        }
+    }
+
+    /// The pending web login is ended by who holds its token. `Err`: there is none of this user.
+    ///
+    /// # Errors
+    /// The login as it was.
+    pub fn revoke(self, user: &str, now: Timestamp) -> Result<Self, Box<Self>> {
+        match &self.state {
+            State::Approved { scan, .. } if self.is_pending_for(user, now) => {
+                let (ending, until, scan) = (Ending::Revoked, now + RECEIPT, scan.clone());
+                Ok(self.with(State::Ended { ending, until, scan }, now))
+            }
+            _ => Err(Box::new(self)),
+        }
+    }
+
+    /// Whether the token of this login is good at `now` although nobody has acknowledged it yet.
+    pub fn is_pending_for(&self, user: &str, now: Timestamp) -> bool {
+        matches!(&self.state, State::Approved { collect_until, scan, .. }
+            if scan.user == user && now < *collect_until + SLACK)
+    }
+}

@@ -1,0 +1,265 @@
+//! The label values, each set closed.
+
+/// A closed set of label values.
+pub trait Label: Copy + 'static {
+    /// All of them; `index` is the position in it.
+    const ALL: &'static [Self];
+    /// The text of the label.
+    fn text(self) -> &'static str;
+    /// The position in [`Self::ALL`].
+    fn index(self) -> usize;
+}
+
+macro_rules! labels {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)* }
+
+        impl Label for $name {
+            const ALL: &'static [Self] = &[$(Self::$variant,)*];
+            fn text(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+labels! {
+    /// The protocol of a socket.
+    ProtocolLabel {
+        /// Bare strings.
+        Plain = "plain",
+        /// `scanlogin.v1`.
+        Json = "json",
+    }
+}
+
+labels! {
+    /// Why a socket was refused before the upgrade.
+    RefusedReason {
+        /// The page's origin is not listed.
+        Origin = "origin",
+        /// The `Host` is not served here.
+        Host = "host",
+        /// Too many connects from this address.
+        Limited = "limited",
+        /// `SCANLOGIN_MAX_WAITING` reached.
+        Full = "full",
+        /// About to stop.
+        Draining = "draining",
+        /// The store is away.
+        Store = "store",
+        /// Unknown sub-protocol, or one that can't do what is asked.
+        Protocol = "protocol",
+        /// Not a WebSocket handshake.
+        Handshake = "handshake",
+    }
+}
+
+labels! {
+    /// How a login ended.
+    LoginOutcome {
+        /// The browser acknowledged its token.
+        Delivered = "delivered",
+        /// Approved, and never acknowledged.
+        Undelivered = "undelivered",
+        /// Declined on the phone.
+        Denied = "denied",
+        /// The deadline passed.
+        Expired = "expired",
+        /// The browser's user left.
+        Cancelled = "cancelled",
+        /// The store was away at the end, or something broke.
+        Failed = "failed",
+    }
+}
+
+labels! {
+    /// What a phone's call was answered.
+    ScanResult {
+        /// A scan in one step, or a confirmation's token stored.
+        Approved = "approved",
+        /// Claimed, to be confirmed.
+        Claimed = "claimed",
+        /// The same answer as before to the same phone.
+        Repeated = "repeated",
+        /// Confirmed.
+        Confirmed = "confirmed",
+        /// Declined.
+        Denied = "denied",
+        /// No such key.
+        Unknown = "unknown",
+        /// Another user was first, or too late.
+        Conflict = "conflict",
+        /// No valid app token.
+        Unauthenticated = "unauthenticated",
+        /// Another user's claim, or an origin that is not listed.
+        Forbidden = "forbidden",
+        /// Over the limit.
+        Limited = "limited",
+        /// Not a request that we understand.
+        Malformed = "malformed",
+        /// The store is away.
+        Store = "store",
+    }
+}
+
+labels! {
+    /// What became of a resume.
+    ResumeResult {
+        /// Goes on waiting.
+        Resumed = "resumed",
+        /// Its token was there.
+        Delivered = "delivered",
+        /// Unknown, altered, ended, or too late.
+        Refused = "refused",
+        /// Nothing usable came in time.
+        Malformed = "malformed",
+        /// The store was away.
+        Store = "store",
+    }
+}
+
+labels! {
+    /// What became of a notification.
+    NotificationResult {
+        /// Handed to a login of this instance.
+        Delivered = "delivered",
+        /// No such login here any more.
+        Unknown = "unknown",
+        /// Its actor's mailbox was full: tried again at the next tick.
+        Full = "full",
+    }
+}
+
+labels! {
+    /// Why the records of all waiting logins were read again.
+    ResyncReason {
+        /// First connection.
+        Connected = "connected",
+        /// The connection was lost and is back.
+        Reconnected = "reconnected",
+        /// The probe found the feed deaf.
+        Probe = "probe",
+        /// The nodes or slots of the Cluster changed.
+        Topology = "topology",
+    }
+}
+
+labels! {
+    /// What the store was asked.
+    StoreOperation {
+        /// A new record.
+        Create = "create",
+        /// A phone scans.
+        Scan = "scan",
+        /// A phone confirms.
+        Confirm = "confirm",
+        /// A phone declines.
+        Deny = "deny",
+        /// One record, or many.
+        Read = "read",
+        /// A token has arrived.
+        Acknowledge = "acknowledge",
+        /// The owner ends a login.
+        End = "end",
+        /// A browser comes back.
+        Resume = "resume",
+        /// A forgotten record is made again.
+        Reclaim = "reclaim",
+        /// The user's current web login.
+        Current = "current",
+        /// A web login is ended.
+        Revoke = "revoke",
+        /// The canary of the feed.
+        Probe = "probe",
+    }
+}
+
+labels! {
+    /// What kind of error the store gave.
+    StoreErrorKind {
+        /// Connection refused, reset, or lost.
+        Io = "io",
+        /// No answer in time.
+        Timeout = "timeout",
+        /// Wrong password or missing ACL right.
+        Auth = "auth",
+        /// A replica that takes no writes.
+        ReadOnly = "readonly",
+        /// `maxmemory` reached.
+        OutOfMemory = "oom",
+        /// Anything else.
+        Other = "other",
+    }
+}
+
+labels! {
+    /// The routes, as the metrics name them.
+    Route {
+        /// `/ws`.
+        Ws = "/ws",
+        /// `/scan`.
+        Scan = "/scan",
+        /// `/scan/confirm`.
+        Confirm = "/scan/confirm",
+        /// `/scan/deny`.
+        Deny = "/scan/deny",
+        /// `/scan/outcome`.
+        Outcome = "/scan/outcome",
+        /// `/verify`.
+        Verify = "/verify",
+        /// `/logout`.
+        Logout = "/logout",
+        /// The demo's pages and calls.
+        Demo = "demo",
+        /// Everything else.
+        Other = "other",
+    }
+}
+
+labels! {
+    /// The statuses that are answered.
+    Status {
+        /// 101
+        Switching = "101",
+        /// 200
+        Ok = "200",
+        /// 400
+        BadRequest = "400",
+        /// 401
+        Unauthorized = "401",
+        /// 403
+        Forbidden = "403",
+        /// 404
+        NotFound = "404",
+        /// 405
+        MethodNotAllowed = "405",
+        /// 409
+        Conflict = "409",
+        /// 413
+        TooLarge = "413",
+        /// 415
+        UnsupportedType = "415",
+        /// 426
+        UpgradeRequired = "426",
+        /// 429
+        TooMany = "429",
+        /// 503
+        Unavailable = "503",
+        /// Any other.
+        Other = "other",
+    }
+}
+
+impl Status {
+    /// The label of a status.
+    pub fn of(status: u16) -> Self {
+        let text = status.to_string();
+        Self::ALL.iter().copied().find(|label| label.text() == text).unwrap_or(Self::Other)
+    }
+}

@@ -1,0 +1,158 @@
+//! The ways in which a login leaves its socket. Each takes `held` out, so each counts once.
+
+use std::time::Duration;
+
+use actix::{ActorFutureExt, AsyncContext, WrapFuture};
+
+use super::{Ctx, Phase, Waiting};
+use crate::{
+    clock::Timestamp,
+    close::Close,
+    login::{Because, Held, OwnerRefusal, Protocol, State},
+    metrics::LoginOutcome,
+    protocol::ServerMessage,
+    registry::{Detach, Reschedule, Unregister, Wake, ended},
+    store::{EndDone, StoreError},
+};
+
+/// Pauses between attempts to store an acknowledgement while the store is away.
+const ACKNOWLEDGE_AGAIN: Duration = Duration::from_millis(500);
+
+impl Waiting {
+    pub(super) fn reschedule(&self, deadline: Timestamp, rotate: Option<Timestamp>) {
+        let Some(held) = &self.held else { return };
+        let (id, conn) = (held.id, self.conn);
+        self.worker.registry.tell(Reschedule { id, conn, deadline, rotate });
+    }
+
+    pub(super) fn unregister(&self, held: &Held) {
+        self.worker.registry.tell(Unregister { id: held.id, conn: self.conn });
+    }
+
+    /// The login is over: counted here, then the last word.
+    pub(super) fn end(&mut self, outcome: LoginOutcome, close: Close, ctx: &mut Ctx) {
+        if let Some(held) = self.held.take() {
+            self.unregister(&held);
+            let waited = self.now().since(held.created);
+            ended(&self.worker.metrics, held.id, outcome, waited);
+        }
+        self.close(close, ctx);
+    }
+
+    pub(super) fn taken_over(&mut self, ctx: &mut Ctx) {
+        if let Some(held) = self.held.take() {
+            self.unregister(&held);
+        }
+        self.close(Close::TakenOver, ctx);
+    }
+
+    /// Asks the store to end the login; the phone may have been quicker.
+    pub(super) fn end_by_store(
+        &mut self,
+        because: Because,
+        outcome: LoginOutcome,
+        close: Close,
+        ctx: &mut Ctx,
+    ) {
+        let Some(held) = &self.held else { return };
+        let (store, id, epoch) = (self.worker.store.clone(), held.id, held.epoch);
+        let end = async move { store.end(id, epoch, because).await };
+        ctx.spawn(end.into_actor(self).map(move |done, waiting, ctx| match done {
+            Ok(EndDone::Ended { .. } | EndDone::Gone) => waiting.end(outcome, close, ctx),
+            Ok(EndDone::Refused(OwnerRefusal::Superseded, _)) => waiting.taken_over(ctx),
+            Ok(EndDone::Refused(OwnerRefusal::Early, login)) => {
+                if let State::Waiting { deadline } | State::Scanned { deadline, .. } = login.state {
+                    if let Some(held) = &mut waiting.held {
+                        held.deadline = deadline;
+                    }
+                    waiting.reschedule(deadline, None);
+                }
+            }
+            Ok(EndDone::Refused(OwnerRefusal::Approved | OwnerRefusal::Over, login)) => {
+                waiting.follow(*login, Wake::Deadline, ctx);
+            }
+            // Neither `expired` nor `again` is said on our own authority.
+            Err(_) => waiting.end(LoginOutcome::Failed, Close::Failure, ctx),
+        }));
+    }
+
+    pub(super) fn drain(&mut self, ctx: &mut Ctx) {
+        match (&self.phase, self.protocol) {
+            (Phase::Waiting | Phase::Scanned(_), Protocol::Plain) => {
+                self.end_by_store(Because::Left, LoginOutcome::Cancelled, Close::Restart, ctx);
+            }
+            (Phase::Waiting | Phase::Scanned(_), Protocol::Json) => {
+                // Not ended: whoever it resumes at will count it.
+                if let Some(held) = self.held.take() {
+                    self.unregister(&held);
+                }
+                let retry_in_ms = u64::from(self.worker.entropy.bytes::<1>()[0]) * 4;
+                self.say(&ServerMessage::Drain { retry_in_ms }, ctx);
+                self.close(Close::Restart, ctx);
+            }
+            (Phase::Introducing | Phase::Resuming, _) => self.close(Close::Restart, ctx),
+            // Almost done.
+            (Phase::Pushed { .. } | Phase::Closing, _) => {}
+        }
+    }
+
+    /// The browser has the token: nothing more is to be announced, then it is written down.
+    pub(super) fn acknowledged(&mut self, user: Box<str>) {
+        let Some(held) = self.held.take() else { return };
+        let (worker, conn) = (self.worker.clone(), self.conn);
+        let under_way = worker.background.begin();
+        actix_rt::spawn(async move {
+            let Held { id, epoch, created, deadline, .. } = *held;
+            let _ = worker.registry.ask(Unregister { id, conn }).await;
+            let ttl = worker.config.token_ttl;
+            let outcome = loop {
+                match worker.store.acknowledge(id, epoch, &user, ttl).await {
+                    Ok(_) => break LoginOutcome::Delivered,
+                    Err(_) if worker.store.now() < deadline => {
+                        tokio::time::sleep(ACKNOWLEDGE_AGAIN).await;
+                    }
+                    Err(_) => break LoginOutcome::Undelivered,
+                }
+            };
+            ended(&worker.metrics, id, outcome, worker.store.now().since(created));
+            drop(under_way);
+        });
+    }
+
+    /// The socket is gone, or its user is: what becomes of a login that is still held.
+    pub(super) fn let_go(&mut self, because: Because) {
+        let Some(held) = self.held.take() else { return };
+        let because = match self.protocol {
+            // Nobody can come back, not even for a token.
+            Protocol::Plain => Because::Lost,
+            Protocol::Json if because == Because::Left => because,
+            Protocol::Json => {
+                return self.worker.registry.tell(Detach { conn: self.conn, held });
+            }
+        };
+        let (worker, conn) = (self.worker.clone(), self.conn);
+        let under_way = worker.background.begin();
+        actix_rt::spawn(async move {
+            let id = held.id;
+            let outcome = match worker.store.end(id, held.epoch, because).await {
+                Ok(EndDone::Ended { undelivered: true }) => Some(LoginOutcome::Undelivered),
+                Ok(EndDone::Ended { undelivered: false } | EndDone::Gone) => {
+                    Some(LoginOutcome::Cancelled)
+                }
+                Ok(EndDone::Refused(OwnerRefusal::Approved | OwnerRefusal::Early, login)) => {
+                    // An approved login stays collectable.
+                    let held = Box::new(Held::of(id, held.seed.clone(), &login));
+                    return worker.registry.tell(Detach { conn, held });
+                }
+                Ok(EndDone::Refused(OwnerRefusal::Superseded, _)) => None,
+                Ok(EndDone::Refused(OwnerRefusal::Over, _)) => Some(LoginOutcome::Cancelled),
+                Err(StoreError { .. }) => Some(LoginOutcome::Failed),
+            };
+            worker.registry.tell(Unregister { id, conn });
+            if let Some(outcome) = outcome {
+                ended(&worker.metrics, id, outcome, worker.store.now().since(held.created));
+            }
+            drop(under_way);
+        });
+    }
+}

@@ -1,0 +1,179 @@
+//! The record decides, the actor follows.
+
+use std::time::Duration;
+
+use actix::{ActorFutureExt, AsyncContext, WrapFuture};
+
+use super::{Ctx, Phase, RECEIVED_WAIT, Reading, Waiting};
+use crate::{
+    clock::Timestamp,
+    close::Close,
+    login::{Ending, Login, Protocol, Scan, State},
+    metrics::LoginOutcome,
+    protocol::ServerMessage,
+    registry::Wake,
+    tokens,
+};
+
+/// The pause before a failed read is tried again, and most of the jitter that is added.
+const READ_AGAIN: Duration = Duration::from_millis(500);
+
+impl Waiting {
+    /// Reads the record and acts on it; one read at a time.
+    pub(super) fn read(&mut self, wake: Wake, ctx: &mut Ctx) {
+        let Some(held) = &self.held else { return };
+        if self.reading != Reading::Idle {
+            self.reading = Reading::Again(wake);
+            return;
+        }
+        self.reading = Reading::Busy;
+        let (store, id) = (self.worker.store.clone(), held.id);
+        let read = async move { store.read(id).await };
+        ctx.spawn(read.into_actor(self).map(move |login, waiting, ctx| {
+            let again = std::mem::replace(&mut waiting.reading, Reading::Idle);
+            match login {
+                Ok(Some(login)) => waiting.follow(login, wake, ctx),
+                Ok(None) => waiting.reclaim(ctx),
+                // Whoever woke us will not do so again.
+                Err(_) => return waiting.read_later(wake, ctx),
+            }
+            if let Reading::Again(wake) = again {
+                waiting.read(wake, ctx);
+            }
+        }));
+    }
+
+    /// Reads again after a pause. Each failed read brings one, whatever wakes us meanwhile, so that
+    /// a store that is away costs at most one attempt per login and pause.
+    fn read_later(&mut self, wake: Wake, ctx: &mut Ctx) {
+        self.reading = Reading::Busy;
+        // Spread, since a store that comes back is found by all at once.
+        let jitter = u32::from(self.worker.entropy.bytes::<1>()[0]);
+        ctx.run_later(READ_AGAIN + READ_AGAIN * jitter / 255, move |waiting, ctx| {
+            waiting.reading = Reading::Idle;
+            waiting.read(wake, ctx);
+        });
+    }
+
+    /// Acts on the record as it stands.
+    pub(super) fn follow(&mut self, login: Login, wake: Wake, ctx: &mut Ctx) {
+        let Some(held) = &self.held else { return };
+        if login.epoch > held.epoch {
+            return self.taken_over(ctx);
+        }
+        if login.epoch < held.epoch && !matches!(login.state, State::Ended { .. }) {
+            // The take-over that brought us here was lost with the store.
+            return self.reclaim(ctx);
+        }
+        let rescued = match login.state {
+            State::Waiting { .. } => {
+                if matches!(self.phase, Phase::Scanned(_)) {
+                    // The claim was lost with the store: show a code again.
+                    self.phase = Phase::Waiting;
+                    self.show_key(ctx);
+                }
+                false
+            }
+            State::Scanned { deadline, scan } => {
+                let known = matches!(&self.phase, Phase::Scanned(known) if **known == scan);
+                let open = matches!(self.phase, Phase::Waiting | Phase::Scanned(_));
+                if open && !known {
+                    if let Some(held) = &mut self.held {
+                        held.deadline = deadline;
+                    }
+                    self.show_scanned(deadline, &scan, ctx);
+                }
+                open && !known
+            }
+            State::Approved { collect_until, ref scan, ref sealed } => {
+                let open = matches!(self.phase, Phase::Waiting | Phase::Scanned(_));
+                if open {
+                    self.push(collect_until, login.changed, scan, sealed, ctx);
+                }
+                open
+            }
+            State::Ended { ending, .. } => {
+                let (outcome, close) = match ending {
+                    Ending::Denied => (LoginOutcome::Denied, Close::Denied),
+                    Ending::Delivered | Ending::Revoked => (LoginOutcome::Delivered, Close::Done),
+                    Ending::Undelivered => (LoginOutcome::Undelivered, Close::Expired),
+                    Ending::Expired => (LoginOutcome::Expired, Close::Expired),
+                    Ending::Cancelled => (LoginOutcome::Cancelled, Close::Expired),
+                };
+                self.end(outcome, close, ctx);
+                true
+            }
+        };
+        if rescued && wake == Wake::Found {
+            self.worker.metrics.feed_rescued.inc();
+        }
+    }
+
+    /// Opens the token and hands it to the browser.
+    pub(super) fn push(
+        &mut self,
+        collect_until: Timestamp,
+        approved: Timestamp,
+        scan: &Scan,
+        sealed: &[u8],
+        ctx: &mut Ctx,
+    ) {
+        let now = self.now();
+        let Some(held) = &mut self.held else { return };
+        let claim = held.seed.code(scan.number).claim(held.id, &scan.user);
+        let Ok(token) = tokens::open(sealed, &claim) else {
+            tracing::error!(login = held.id.log_id(), "a sealed token cannot be opened");
+            return self.end(LoginOutcome::Failed, Close::Failure, ctx);
+        };
+        held.deadline = collect_until;
+        let user: Box<str> = scan.user.as_str().into();
+        match self.protocol {
+            Protocol::Plain => {
+                // Token and close together; the client's Close acknowledges.
+                ctx.text(token.token);
+                self.phase = Phase::Pushed { user, closing: true };
+                self.send_close(Close::Done, ctx);
+            }
+            Protocol::Json => {
+                let message = ServerMessage::Token {
+                    token: &token.token,
+                    token_type: "Bearer",
+                    expires_in: token.expires_at.saturating_sub(now.as_secs()),
+                    user: &user,
+                };
+                self.say(&message, ctx);
+                self.phase = Phase::Pushed { user, closing: false };
+                ctx.run_later(RECEIVED_WAIT, |waiting, ctx| {
+                    if let Phase::Pushed { closing: closing @ false, .. } = &mut waiting.phase {
+                        *closing = true;
+                        waiting.send_close(Close::Done, ctx);
+                    }
+                });
+            }
+        }
+        self.worker.metrics.scan_to_push.observe(now.since(approved).as_secs_f64());
+    }
+
+    /// Redis has no record, or an older epoch: it forgot. Made again, unless the login is over.
+    pub(super) fn reclaim(&mut self, ctx: &mut Ctx) {
+        let now = self.now();
+        let Some(held) = &mut self.held else { return };
+        let open = matches!(self.phase, Phase::Waiting | Phase::Scanned(_));
+        if !open || now >= held.deadline {
+            return;
+        }
+        if matches!(self.phase, Phase::Scanned(_)) {
+            // Nobody can scan the old windows' codes again: new ones up to the deadline.
+            held.first_code = held.windows().last() + 1;
+            held.codes_start = now;
+        }
+        let (store, id, login) = (self.worker.store.clone(), held.id, held.as_waiting(now));
+        let reclaim = async move { store.reclaim(id, &login).await };
+        ctx.spawn(reclaim.into_actor(self).map(|login, waiting, ctx| match login {
+            Ok(login) => waiting.follow(login, Wake::Missing, ctx),
+            Err(_) if waiting.reading == Reading::Idle => waiting.read_later(Wake::Missing, ctx),
+            // The read that is under way, or due, finds it missing again.
+            Err(_) => {}
+        }));
+    }
+}

@@ -1,0 +1,284 @@
+//! The actor of one browser's socket.
+//!
+//! Its inputs, and nothing else:
+//! 1. frames from the browser, or the end of them;
+//! 2. wake-ups from the registry ([`Wake`]): a change of the record, a tick of the schedule, a
+//!    take-over, the drain;
+//! 3. the answers of its own calls to the store;
+//! 4. two short timers, which exist only around the end: for the acknowledgement and for the close.
+//!
+//! The record decides, the actor follows: whatever wakes it, it reads the record and acts on what
+//! stands there ([`Waiting::follow`]). Who ends a login counts it: `held` is taken out at that
+//! moment, so it cannot be counted twice.
+
+mod ends;
+mod follow;
+mod hearing;
+mod resuming;
+
+use std::{rc::Rc, time::Duration};
+
+use actix::{Actor, ActorContext, AsyncContext, Handler, WeakAddr, dev::SendError};
+use actix_http::ws::{CloseCode, CloseReason};
+use actix_web_actors::ws::WebsocketContext;
+
+use super::{Seat, Worker};
+use crate::{
+    clock::Timestamp,
+    close::Close,
+    keys::{Key, Resume},
+    login::{Because, Held, Protocol, Scan},
+    metrics::{LoginOutcome, ResumeResult},
+    protocol::{AGAIN, ServerMessage},
+    registry::{Attach, ConnId, NotWoken, Schedule, Wake, Wakeable},
+};
+
+/// Pings without an answer after which a client is dead (spec 2.4).
+const MAX_UNANSWERED: u8 = 2;
+/// How long the server waits for `received` before it closes by itself (spec 2.2).
+const RECEIVED_WAIT: Duration = Duration::from_secs(2);
+/// How long the server waits for the answer to its Close.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+/// How long a resuming client has for its first frame (spec 2.2).
+const INTRODUCTION: Duration = Duration::from_secs(10);
+
+/// Where the conversation stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    /// `?resume=1`: the first frame must bring the secret.
+    Introducing,
+    /// The secret is being looked at.
+    Resuming,
+    /// A code is shown.
+    Waiting,
+    /// Somebody has scanned and must confirm: this claim.
+    Scanned(Box<Scan>),
+    /// The token is out; `closing`: so is our Close.
+    Pushed { user: Box<str>, closing: bool },
+    /// Our Close is out; nothing but its answer matters.
+    Closing,
+}
+
+/// At most one read is under way, and a wake-up during it means one more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    Idle,
+    Busy,
+    Again(Wake),
+}
+
+/// The actor.
+pub struct Waiting {
+    worker: Rc<Worker>,
+    conn: ConnId,
+    /// The login that this socket must still bring to an end. `None` before a resume, and after
+    /// the end.
+    held: Option<Box<Held>>,
+    protocol: Protocol,
+    phase: Phase,
+    reading: Reading,
+    /// What the QR code's URL begins with.
+    base: Rc<String>,
+    qr_svg: bool,
+    /// The number of the code that is shown.
+    code: u32,
+    unanswered_pings: u8,
+    messages: u8,
+    /// When the counting of `messages` began: at first, when the request's head was there.
+    minute: Timestamp,
+    /// The beginning of a message that comes in pieces.
+    #[expect(clippy::box_collection, reason = "eight bytes in each idle socket, not 24")]
+    fragments: Option<Box<Vec<u8>>>,
+    /// One of `SCANLOGIN_MAX_WAITING`.
+    _seat: Seat,
+}
+
+/// What a request hands to its socket.
+pub(super) struct Opening {
+    pub conn: ConnId,
+    /// `None`: the client wants to resume.
+    pub held: Option<Box<Held>>,
+    pub protocol: Protocol,
+    pub base: Rc<String>,
+    pub qr_svg: bool,
+    /// When the request's head was there.
+    pub opened: Timestamp,
+    pub seat: Seat,
+}
+
+type Ctx = WebsocketContext<Waiting>;
+
+impl Waiting {
+    pub(super) fn new(worker: Rc<Worker>, opening: Opening) -> Self {
+        let Opening { conn, held, protocol, base, qr_svg, opened, seat } = opening;
+        Self {
+            worker,
+            conn,
+            phase: if held.is_some() { Phase::Waiting } else { Phase::Introducing },
+            held,
+            protocol,
+            reading: Reading::Idle,
+            base,
+            qr_svg,
+            code: 0,
+            unanswered_pings: 0,
+            messages: 0,
+            minute: opened,
+            fragments: None,
+            _seat: seat,
+        }
+    }
+
+    /// When a new login's socket is to be woken.
+    pub(super) fn schedule(held: &Held, now: Timestamp) -> Schedule {
+        let windows = held.windows();
+        let rotate = match held.protocol {
+            Protocol::Json => windows.next_after(windows.shown_at(now)),
+            Protocol::Plain => None,
+        };
+        Schedule::new(held.deadline, rotate, now)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.worker.store.now()
+    }
+
+    fn say(&self, message: &ServerMessage<'_>, ctx: &mut Ctx) {
+        ctx.text(message.to_text());
+    }
+
+    /// Shows the code of this moment.
+    fn show_key(&mut self, ctx: &mut Ctx) {
+        let now = self.now();
+        let Some(held) = &self.held else { return };
+        let windows = held.windows();
+        let seq = windows.shown_at(now);
+        self.code = seq;
+        let key = Key { id: held.id, code: held.seed.code(seq) }.expose();
+        if self.protocol == Protocol::Plain {
+            ctx.text(key);
+            return;
+        }
+        let until = windows.next_after(seq).unwrap_or(held.deadline);
+        let url = format!("{}/s#{key}", self.base);
+        let qr_svg = self.qr_svg.then(|| super::qr::svg(&url));
+        let resume = Resume { id: held.id, seed: held.seed.clone() }.expose();
+        let message = ServerMessage::Key {
+            seq,
+            key: &key,
+            url: &url,
+            qr_svg: qr_svg.as_deref(),
+            valid_ms: now.until(until).as_millis() as u64,
+            lifetime_ms: now.until(held.deadline).as_millis() as u64,
+            resume: &resume,
+        };
+        self.say(&message, ctx);
+    }
+
+    fn show_scanned(&mut self, deadline: Timestamp, scan: &Scan, ctx: &mut Ctx) {
+        self.phase = Phase::Scanned(Box::new(scan.clone()));
+        if self.protocol == Protocol::Json {
+            let message = ServerMessage::Scanned {
+                name: scan.profile.name.as_deref(),
+                picture: scan.profile.picture.as_deref(),
+                lifetime_ms: self.now().until(deadline).as_millis() as u64,
+            };
+            self.say(&message, ctx);
+        }
+        self.reschedule(deadline, None);
+    }
+
+    /// The last word and our Close; then only the peer's Close is waited for.
+    fn close(&mut self, close: Close, ctx: &mut Ctx) {
+        if matches!(self.phase, Phase::Closing | Phase::Pushed { closing: true, .. }) {
+            return;
+        }
+        match (self.protocol, close) {
+            (Protocol::Plain, _) if close.plain_again() => ctx.text(AGAIN),
+            (Protocol::Json, Close::Expired) => self.say(&ServerMessage::Expired, ctx),
+            (Protocol::Json, Close::Denied) => self.say(&ServerMessage::Denied, ctx),
+            _ => {}
+        }
+        self.phase = Phase::Closing;
+        self.send_close(close, ctx);
+    }
+
+    fn send_close(&self, close: Close, ctx: &mut Ctx) {
+        let (code, description) = match self.protocol {
+            Protocol::Plain => (close.plain_code(), None),
+            Protocol::Json => (close.code(), Some(close.meaning().to_owned())),
+        };
+        ctx.close(Some(CloseReason { code: CloseCode::from(code), description }));
+        ctx.run_later(CLOSE_WAIT, |_, ctx| ctx.stop());
+    }
+}
+
+impl Actor for Waiting {
+    type Context = Ctx;
+
+    fn started(&mut self, ctx: &mut Ctx) {
+        match &self.held {
+            Some(held) => {
+                let (id, socket) = (held.id, ctx.address().downgrade());
+                self.worker.registry.tell(Attach { id, conn: self.conn, socket });
+                self.show_key(ctx);
+                let waited = self.worker.clock.now().since(self.minute);
+                self.worker.metrics.open_to_key.observe(waited.as_secs_f64());
+            }
+            None => {
+                ctx.run_later(INTRODUCTION, |waiting, ctx| {
+                    if waiting.phase == Phase::Introducing {
+                        waiting.worker.metrics.resumes.inc(ResumeResult::Malformed);
+                        waiting.close(Close::Restart, ctx);
+                    }
+                });
+            }
+        }
+    }
+
+    fn stopped(&mut self, _: &mut Ctx) {
+        self.let_go(Because::Lost);
+    }
+}
+
+impl Wakeable for Waiting {
+    fn wake(socket: &WeakAddr<Self>, wake: Wake) -> Result<(), NotWoken> {
+        let addr = socket.upgrade().ok_or(NotWoken::Gone)?;
+        addr.try_send(wake).map_err(|error| match error {
+            SendError::Full(_) => NotWoken::Full,
+            SendError::Closed(_) => NotWoken::Gone,
+        })
+    }
+}
+
+impl Handler<Wake> for Waiting {
+    type Result = ();
+
+    fn handle(&mut self, wake: Wake, ctx: &mut Ctx) {
+        match wake {
+            Wake::Changed | Wake::Found => self.read(wake, ctx),
+            Wake::Missing => self.reclaim(ctx),
+            Wake::Ping if self.unanswered_pings >= MAX_UNANSWERED => ctx.stop(),
+            Wake::Ping => {
+                self.unanswered_pings += 1;
+                ctx.ping(b"");
+            }
+            Wake::Rotate => {
+                if self.phase == Phase::Waiting {
+                    self.show_key(ctx);
+                    if let Some(held) = &self.held {
+                        self.reschedule(held.deadline, held.windows().next_after(self.code));
+                    }
+                }
+            }
+            Wake::Deadline => match self.phase {
+                Phase::Waiting | Phase::Scanned(_) => {
+                    self.end_by_store(Because::Deadline, LoginOutcome::Expired, Close::Expired, ctx)
+                }
+                _ => {}
+            },
+            Wake::TakenOver => self.taken_over(ctx),
+            Wake::Drain => self.drain(ctx),
+        }
+    }
+}

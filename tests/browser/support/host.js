@@ -1,0 +1,20 @@
+// A web server of somebody else's: one page, on an origin of its own.
+import { once } from 'node:events';
+import http from 'node:http';
+
+export async function startHost(html) {
+  const server = http.createServer((request, response) => {
+    const page = request.url === '/';
+    response.writeHead(page ? 200 : 204, { 'Content-Type': 'text/html; charset=utf-8' });
+    response.end(page ? html : undefined);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    origin: `http://127.0.0.1:${server.address().port}`,
+    stop() {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}

@@ -1,1 +1,0 @@
-//! One suite for both stores: the same calls must have the same results.

@@ -1,0 +1,319 @@
+//! One suite for both stores: the same calls must have the same results.
+//!
+//! Redis has a clock of its own, so nothing here waits for a moment to come: a login that is in the
+//! middle of its life is made by `reclaim`, with a beginning in the past.
+
+mod browser;
+mod phone;
+mod random;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::aio::MultiplexedConnection;
+use scanlogin::{
+    clock::{Clock, Timestamp},
+    keys::{Claim, Entropy, Hash, LoginId, Seed},
+    login::{
+        Answer, Attempt, Because, Codes, Ending, Facts, Held, Login, PhoneRefusal, Profile,
+        Protocol, Scan, State, Then, Windows, hashes,
+    },
+    store::{
+        Backend, EmbeddedStore, EndDone, NewLogin, ScanDone, StoreError,
+        redis::{Connector, RedisStore},
+    },
+};
+use tokio::sync::mpsc;
+
+use crate::helpers::{RedisServer, Settings};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// What two readings of a clock may differ in one test.
+const TOLERANCE: Duration = Duration::from_secs(5);
+const WAIT: Duration = Duration::from_secs(120);
+const COLLECT: Duration = Duration::from_secs(60);
+
+/// One of the stores. Looks after each call whether everything in Redis has a TTL.
+struct Rig {
+    name: &'static str,
+    backend: Box<dyn Backend>,
+    redis: Option<(RedisServer, MultiplexedConnection)>,
+    /// What the embedded store announces; never read, and larger than any test needs.
+    _changes: Option<mpsc::Receiver<LoginId>>,
+}
+
+impl Rig {
+    fn embedded() -> Self {
+        let (sender, changes) = mpsc::channel(100_000);
+        let backend = Box::new(EmbeddedStore::new(Clock::system(), sender));
+        Self { name: "embedded", backend, redis: None, _changes: Some(changes) }
+    }
+
+    async fn redis() -> Self {
+        let server = RedisServer::start().await;
+        let config = Settings::redis(&server).config().redis.expect("a Redis");
+        let connector = Connector::new(config).expect("no files to read");
+        let backend = Box::new(RedisStore::new(connector.into(), Clock::system()));
+        let connection = server.connection().await;
+        Self { name: "redis", backend, redis: Some((server, connection)), _changes: None }
+    }
+
+    /// Every key of ours, and what is left of its life.
+    async fn lives(&self) -> Vec<(String, Duration)> {
+        let Some((_server, connection)) = &self.redis else { return Vec::new() };
+        let mut connection = connection.clone();
+        let keys: Vec<String> =
+            redis::cmd("KEYS").arg("*").query_async(&mut connection).await.expect("KEYS works");
+        let mut lives = Vec::new();
+        for key in keys {
+            let left: i64 = redis::cmd("PTTL")
+                .arg(&key)
+                .query_async(&mut connection)
+                .await
+                .expect("PTTL works");
+            assert_ne!(left, -1, "{key} would stay for ever");
+            lives.push((key, Duration::from_millis(left.max(0) as u64)));
+        }
+        lives
+    }
+
+    async fn checked<T>(&self, call: impl Future<Output = T>) -> T {
+        let result = call.await;
+        self.lives().await;
+        result
+    }
+
+    /// The record.
+    async fn record(&self, id: LoginId) -> Option<Login> {
+        self.read(&[id]).await.expect("the store answers").pop().flatten()
+    }
+
+    /// Whether a record's time in Redis ends when the login says that it is gone.
+    async fn assert_life(&self, login: &Login) {
+        if self.redis.is_none() {
+            return;
+        }
+        let mut lives = self.lives().await;
+        lives.retain(|(key, _)| key.contains("l:"));
+        let [(_, left)] = &lives[..] else { panic!("one record, not {lives:?}") };
+        let wanted = self.now().until(login.gone_at());
+        assert!(left.abs_diff(wanted) < TOLERANCE, "{left:?} left instead of {wanted:?}");
+    }
+}
+
+#[async_trait(?Send)]
+impl Backend for Rig {
+    async fn create(&self, login: &NewLogin) -> Result<Timestamp, StoreError> {
+        self.checked(self.backend.create(login)).await
+    }
+    async fn scan(
+        &self,
+        id: LoginId,
+        attempt: Attempt,
+    ) -> Result<Result<ScanDone, PhoneRefusal>, StoreError> {
+        self.checked(self.backend.scan(id, attempt)).await
+    }
+    async fn confirm(
+        &self,
+        claim: &Claim,
+        user: &str,
+        sealed: Vec<u8>,
+        collect: Duration,
+    ) -> Result<Result<bool, PhoneRefusal>, StoreError> {
+        self.checked(self.backend.confirm(claim, user, sealed, collect)).await
+    }
+    async fn deny(
+        &self,
+        claim: &Claim,
+        user: &str,
+    ) -> Result<Result<bool, PhoneRefusal>, StoreError> {
+        self.checked(self.backend.deny(claim, user)).await
+    }
+    async fn read(&self, ids: &[LoginId]) -> Result<Vec<Option<Login>>, StoreError> {
+        self.checked(self.backend.read(ids)).await
+    }
+    async fn acknowledge(
+        &self,
+        id: LoginId,
+        epoch: u32,
+        user: &str,
+        ttl: Duration,
+    ) -> Result<Result<(), scanlogin::login::OwnerRefusal>, StoreError> {
+        self.checked(self.backend.acknowledge(id, epoch, user, ttl)).await
+    }
+    async fn end(&self, id: LoginId, epoch: u32, because: Because) -> Result<EndDone, StoreError> {
+        self.checked(self.backend.end(id, epoch, because)).await
+    }
+    async fn resume(&self, id: LoginId, proof: &Hash) -> Result<Option<Login>, StoreError> {
+        self.checked(self.backend.resume(id, proof)).await
+    }
+    async fn reclaim(&self, id: LoginId, login: &Login) -> Result<Login, StoreError> {
+        self.checked(self.backend.reclaim(id, login)).await
+    }
+    async fn current(&self, user: &str) -> Result<Option<LoginId>, StoreError> {
+        self.checked(self.backend.current(user)).await
+    }
+    async fn revoke(&self, user: &str, id: LoginId) -> Result<bool, StoreError> {
+        self.checked(self.backend.revoke(user, id)).await
+    }
+    fn now(&self) -> Timestamp {
+        self.backend.now()
+    }
+}
+
+/// Runs the same test on both stores.
+async fn on_both(test: impl AsyncFn(&Rig)) {
+    for rig in [Rig::embedded(), Rig::redis().await] {
+        // Shown only when the test fails.
+        eprintln!("on the {} store", rig.name);
+        test(&rig).await;
+    }
+}
+
+/// A login as its browser's instance and a phone know it.
+#[derive(Clone)]
+struct Subject {
+    id: LoginId,
+    seed: Seed,
+}
+
+impl Subject {
+    fn new() -> Self {
+        Self { id: LoginId::random(Entropy::Os), seed: Seed::random(Entropy::Os) }
+    }
+
+    /// One that has just begun to wait.
+    async fn created(rig: &Rig, protocol: Protocol) -> Self {
+        let subject = Self::new();
+        let rotate = (protocol == Protocol::Json).then_some(30 * SECOND);
+        rig.create(&subject.new_login(protocol, rotate)).await.expect("the store answers");
+        subject
+    }
+
+    /// One that has been waiting for `age`, made again as after a loss.
+    async fn aged(rig: &Rig, age: Duration, rotate: Option<Duration>) -> Self {
+        let subject = Self::new();
+        let login = subject.waiting(rig.now() - age, rotate);
+        rig.reclaim(subject.id, &login).await.expect("the store answers");
+        subject
+    }
+
+    fn new_login(&self, protocol: Protocol, rotate: Option<Duration>) -> NewLogin {
+        let windows = Windows::lay_out(1, Timestamp::default(), WAIT, rotate);
+        NewLogin {
+            id: self.id,
+            protocol,
+            proof: self.seed.proof(),
+            hashes: hashes(&self.seed, 1, windows.count),
+            wait: WAIT,
+            rotate,
+            facts: Some(facts()),
+        }
+    }
+
+    /// The record of a login that began then.
+    fn waiting(&self, created: Timestamp, rotate: Option<Duration>) -> Login {
+        let windows = Windows::lay_out(1, created, WAIT, rotate);
+        let codes = Codes::of(&self.seed, windows);
+        let proof = self.seed.proof();
+        let mut login = Login::new(1, Protocol::Json, proof, codes, created + WAIT, created);
+        login.facts = Some(facts());
+        login
+    }
+
+    /// The same in a later state, which it has been in since `changed`.
+    fn later(&self, mut login: Login, state: State, changed: Timestamp) -> Login {
+        if !matches!(state, State::Scanned { .. }) {
+            login.facts = None;
+        }
+        if matches!(state, State::Ended { .. }) {
+            login.codes.hashes.clear();
+        }
+        Login { state, changed, ..login }
+    }
+
+    fn scan_of(&self, number: u32, user: &str, answer: Answer) -> Scan {
+        Scan {
+            user: user.into(),
+            code: self.seed.code(number).hash(),
+            number,
+            claim: self.claim(number, user).hash(),
+            answer,
+            profile: Profile::default(),
+        }
+    }
+
+    fn claim(&self, number: u32, user: &str) -> Claim {
+        self.seed.code(number).claim(self.id, user)
+    }
+
+    /// A phone scans the code with this number.
+    async fn scan(
+        &self,
+        rig: &Rig,
+        number: u32,
+        user: &str,
+        then: Then,
+    ) -> Result<ScanDone, PhoneRefusal> {
+        let (code, claim) = (self.seed.code(number).hash(), self.claim(number, user).hash());
+        let attempt = Attempt { code, user: user.into(), claim, then };
+        rig.scan(self.id, attempt).await.expect("the store answers")
+    }
+
+    async fn confirm(&self, rig: &Rig, number: u32, user: &str) -> Result<bool, PhoneRefusal> {
+        let claim = self.claim(number, user);
+        rig.confirm(&claim, user, b"sealed".to_vec(), COLLECT).await.expect("the store answers")
+    }
+
+    async fn deny(&self, rig: &Rig, number: u32, user: &str) -> Result<bool, PhoneRefusal> {
+        rig.deny(&self.claim(number, user), user).await.expect("the store answers")
+    }
+
+    async fn end(&self, rig: &Rig, epoch: u32, because: Because) -> EndDone {
+        rig.end(self.id, epoch, because).await.expect("the store answers")
+    }
+
+    async fn acknowledge(
+        &self,
+        rig: &Rig,
+        epoch: u32,
+        user: &str,
+    ) -> Result<(), scanlogin::login::OwnerRefusal> {
+        rig.acknowledge(self.id, epoch, user, 3600 * SECOND).await.expect("the store answers")
+    }
+
+    /// The record, which must be there.
+    async fn record(&self, rig: &Rig) -> Login {
+        rig.record(self.id).await.expect("a record")
+    }
+
+    async fn ending(&self, rig: &Rig) -> Option<Ending> {
+        match self.record(rig).await.state {
+            State::Ended { ending, .. } => Some(ending),
+            _ => None,
+        }
+    }
+
+    /// What the browser's instance holds of it.
+    fn held(&self, login: &Login) -> Held {
+        Held::of(self.id, self.seed.clone(), login)
+    }
+}
+
+fn facts() -> Facts {
+    Facts::new("192.0.2.7".into(), "https://www.example.com", "Firefox/127.0")
+}
+
+fn approve() -> Then {
+    Then::Approve { sealed: b"sealed".to_vec(), collect: COLLECT }
+}
+
+fn claim() -> Then {
+    let name = Some("Älice".to_owned());
+    Then::Claim(Profile { name, picture: None })
+}
+
+fn assert_close(left: Timestamp, right: Timestamp) {
+    let apart = left.since(right) + right.since(left);
+    assert!(apart < TOLERANCE, "{left:?} and {right:?} are {apart:?} apart");
+}

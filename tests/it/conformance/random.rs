@@ -1,0 +1,213 @@
+//! Any operations in any order: both stores answer the same, and keep the same.
+
+use std::time::Duration;
+
+use proptest::{
+    prelude::{Just, Strategy, any},
+    prop_oneof,
+    sample::select,
+    test_runner::{Config, TestRunner},
+};
+use scanlogin::{
+    clock::Timestamp,
+    keys::{Entropy, Seed},
+    login::{Answer, Because, Codes, Login, Protocol, State},
+    store::{Backend, EndDone},
+};
+
+use super::{COLLECT, Rig, SECOND, Subject, approve, assert_close, claim};
+
+const USERS: [&str; 2] = ["alice", "bob"];
+const ROTATE: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    Created(Protocol),
+    /// Waiting for so many seconds.
+    Waiting(u64),
+    /// Scanned by alice, with a deadline so many seconds from now.
+    Scanned(i64),
+    /// Approved for alice, to be collected within so many seconds from now.
+    Approved(i64),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Operation {
+    Scan { number: u32, user: &'static str, confirm: bool },
+    Confirm { number: u32, of: &'static str, by: &'static str },
+    Deny { number: u32, of: &'static str, by: &'static str },
+    Acknowledge { epoch: u32, user: &'static str },
+    End { epoch: u32, because: Because },
+    Resume { right: bool },
+    Reclaim { epoch: u32 },
+    Revoke { user: &'static str },
+}
+
+/// Moments that are some seconds away from every border: a code's window ends 15 s after a multiple
+/// of 30 s, a login's life after 120 s, a pending login's 30 s after its collecting.
+fn start() -> impl Strategy<Value = Start> {
+    prop_oneof![
+        3 => select(&[Protocol::Plain, Protocol::Json][..]).prop_map(Start::Created),
+        3 => select(&[8, 22, 38, 52, 68, 82, 110, 128][..]).prop_map(Start::Waiting),
+        1 => select(&[-12, 40][..]).prop_map(Start::Scanned),
+        1 => select(&[-40, -12, 40][..]).prop_map(Start::Approved),
+    ]
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    use Operation::{Acknowledge, Confirm, Deny, End, Reclaim, Resume, Revoke, Scan};
+    let user = || select(&USERS[..]);
+    let number = || 1..5_u32;
+    let epoch = || prop_oneof![3 => 1..3_u32, 1 => 0..5_u32];
+    let because = select(&[Because::Deadline, Because::Left, Because::Lost][..]);
+    prop_oneof![
+        4 => (number(), user(), any::<bool>())
+            .prop_map(|(number, user, confirm)| Scan { number, user, confirm }),
+        2 => (number(), user(), user()).prop_map(|(number, of, by)| Confirm { number, of, by }),
+        1 => (number(), user(), user()).prop_map(|(number, of, by)| Deny { number, of, by }),
+        2 => (epoch(), user()).prop_map(|(epoch, user)| Acknowledge { epoch, user }),
+        2 => (epoch(), because).prop_map(|(epoch, because)| End { epoch, because }),
+        2 => prop_oneof![3 => Just(true), 1 => Just(false)].prop_map(|right| Resume { right }),
+        1 => epoch().prop_map(|epoch| Reclaim { epoch }),
+        1 => user().prop_map(|user| Revoke { user }),
+    ]
+}
+
+/// Makes the login on a store.
+async fn begin(rig: &Rig, login: &Subject, start: Start) {
+    let before = |seconds: i64| {
+        let now = rig.now();
+        if seconds < 0 {
+            now - SECOND * seconds.unsigned_abs() as u32
+        } else {
+            now + SECOND * seconds as u32
+        }
+    };
+    let scan = |answer| login.scan_of(1, "alice", answer);
+    let created = before(-100);
+    let waiting = login.waiting(created, Some(ROTATE));
+    let record = match start {
+        Start::Created(protocol) => {
+            let rotate = (protocol == Protocol::Json).then_some(ROTATE);
+            rig.create(&login.new_login(protocol, rotate)).await.unwrap();
+            return;
+        }
+        Start::Waiting(age) => login.waiting(before(-(age as i64)), Some(ROTATE)),
+        Start::Scanned(left) => {
+            let (deadline, scan) = (before(left), scan(Answer::Claimed));
+            login.later(waiting, State::Scanned { deadline, scan }, created)
+        }
+        Start::Approved(left) => {
+            let (collect_until, scan) = (before(left), scan(Answer::Approved));
+            let sealed = b"sealed".to_vec();
+            login.later(waiting, State::Approved { collect_until, scan, sealed }, created)
+        }
+    };
+    rig.reclaim(login.id, &record).await.unwrap();
+}
+
+/// Runs one operation: what it answered, without times, and the login in its answer.
+async fn run(rig: &Rig, login: &Subject, operation: Operation) -> (String, Option<Login>) {
+    let text = |result: &dyn std::fmt::Debug| (format!("{result:?}"), None);
+    match operation {
+        Operation::Scan { number, user, confirm } => {
+            let then = if confirm { claim() } else { approve() };
+            let done = login.scan(rig, number, user, then).await;
+            let done = done.map(|d| (d.answer, d.repeated, d.facts.map(|(facts, _)| facts)));
+            text(&done)
+        }
+        Operation::Confirm { number, of, by } => {
+            let claim = login.claim(number, of);
+            text(&rig.confirm(&claim, by, b"sealed".to_vec(), COLLECT).await.unwrap())
+        }
+        Operation::Deny { number, of, by } => {
+            text(&rig.deny(&login.claim(number, of), by).await.unwrap())
+        }
+        Operation::Acknowledge { epoch, user } => text(&login.acknowledge(rig, epoch, user).await),
+        Operation::End { epoch, because } => match login.end(rig, epoch, because).await {
+            EndDone::Refused(why, login) => (format!("{why:?}"), Some(*login)),
+            done => text(&done),
+        },
+        Operation::Resume { right } => {
+            let seed = if right { login.seed.clone() } else { Seed::random(Entropy::Fixed(1)) };
+            let resumed = rig.resume(login.id, &seed.proof()).await.unwrap();
+            (format!("{}", resumed.is_some()), resumed)
+        }
+        Operation::Reclaim { epoch } => {
+            let record = Login { epoch, ..login.waiting(rig.now(), Some(ROTATE)) };
+            ("reclaimed".into(), Some(rig.reclaim(login.id, &record).await.unwrap()))
+        }
+        Operation::Revoke { user } => text(&rig.revoke(user, login.id).await.unwrap()),
+    }
+}
+
+/// A login without its times, and the times.
+fn taken_apart(login: Login) -> (Login, [Timestamp; 4]) {
+    let zero = Timestamp::default();
+    let mut end = zero;
+    let mut without = |time: Timestamp| {
+        end = time;
+        zero
+    };
+    let state = match login.state {
+        State::Waiting { deadline } => State::Waiting { deadline: without(deadline) },
+        State::Scanned { deadline, scan } => State::Scanned { deadline: without(deadline), scan },
+        State::Approved { collect_until, scan, sealed } => {
+            State::Approved { collect_until: without(collect_until), scan, sealed }
+        }
+        State::Ended { ending, until, scan } => {
+            State::Ended { ending, until: without(until), scan }
+        }
+    };
+    let times = [login.created, login.changed, login.codes.start, end];
+    let codes = Codes { start: zero, ..login.codes };
+    (Login { created: zero, changed: zero, codes, state, ..login }, times)
+}
+
+fn assert_same(left: Option<Login>, right: Option<Login>) {
+    match (left.map(taken_apart), right.map(taken_apart)) {
+        (Some((left, left_times)), Some((right, right_times))) => {
+            assert_eq!(left, right);
+            for (left, right) in left_times.into_iter().zip(right_times) {
+                assert_close(left, right);
+            }
+        }
+        (left, right) => assert_eq!(left, right),
+    }
+}
+
+async fn compare(redis: &Rig, start: Start, operations: &[Operation]) {
+    if let Some((server, _)) = &redis.redis {
+        server.command::<()>(&["FLUSHALL"]).await;
+    }
+    let embedded = &Rig::embedded();
+    let login = Subject::new();
+    begin(embedded, &login, start).await;
+    begin(redis, &login, start).await;
+    assert_same(embedded.record(login.id).await, redis.record(login.id).await);
+    for operation in operations {
+        let (left, left_login) = run(embedded, &login, *operation).await;
+        let (right, right_login) = run(redis, &login, *operation).await;
+        assert_eq!(left, right, "{operation:?}");
+        assert_same(left_login, right_login);
+        assert_same(embedded.record(login.id).await, redis.record(login.id).await);
+        for user in USERS {
+            let (left, right) = (embedded.current(user).await, redis.current(user).await);
+            assert_eq!(left.unwrap(), right.unwrap(), "{user} after {operation:?}");
+        }
+    }
+}
+
+#[test]
+fn any_operations_in_any_order_have_the_same_results_on_both_stores() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let redis = runtime.block_on(Rig::redis());
+    let config = Config { cases: 200, failure_persistence: None, ..Config::default() };
+    let cases = (start(), proptest::collection::vec(operation(), 1..12));
+    TestRunner::new(config)
+        .run(&cases, |(start, operations)| {
+            runtime.block_on(compare(&redis, start, &operations));
+            Ok(())
+        })
+        .unwrap();
+}

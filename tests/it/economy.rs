@@ -1,0 +1,177 @@
+//! What a login costs Redis, whatever the number of instances.
+
+use std::collections::BTreeMap;
+
+use futures_util::StreamExt;
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+use crate::helpers::{Browser, Closed, Phone, RedisServer, Service, Settings};
+
+/// Most commands that a one-step login may send (design, "Numbers to build for").
+const MOST_COMMANDS: usize = 7;
+const LOGINS: usize = 10;
+
+/// Everything that Redis executes, as MONITOR tells it.
+pub(crate) struct Recording {
+    task: JoinHandle<()>,
+    lines: std::sync::Arc<std::sync::Mutex<Vec<String>>>,
+}
+
+impl Recording {
+    pub(crate) async fn start(redis: &RedisServer) -> Self {
+        let client = redis::Client::open(redis.url()).expect("a URL");
+        let monitor = client.get_async_monitor().await.expect("MONITOR works");
+        let lines = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let kept = lines.clone();
+        let task = tokio::spawn(async move {
+            let mut stream = monitor.into_on_message::<String>();
+            while let Some(line) = stream.next().await {
+                kept.lock().expect("never poisoned").push(line);
+            }
+        });
+        Self { task, lines }
+    }
+
+    /// What was recorded up to now; everything that was executed before this call is in it.
+    pub(crate) async fn lines(&self, redis: &RedisServer) -> Vec<String> {
+        let mark = format!("mark-{:?}", std::time::Instant::now());
+        redis.command::<String>(&["ECHO", &mark]).await;
+        crate::helpers::eventually("the recording has come so far", || async {
+            let lines = self.lines.lock().expect("never poisoned");
+            lines.iter().any(|line| line.contains(&mark)).then(|| lines.clone())
+        })
+        .await
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Commands of the service by name: sent by it, and called inside its scripts.
+fn counted(lines: &[String]) -> (BTreeMap<String, usize>, BTreeMap<String, usize>) {
+    let (mut sent, mut inside) = (BTreeMap::new(), BTreeMap::new());
+    for line in lines {
+        // 1795422968.475960 [0 127.0.0.1:40000] "EVALSHA" "..."
+        let mut words = line.split(' ');
+        let from = words.nth(2).expect("a line of MONITOR");
+        let name = words.next().expect("a command").trim_matches('"').to_uppercase();
+        let is_test = ["ECHO", "INFO", "KEYS", "CLIENT", "HELLO", "SELECT"].contains(&&name[..]);
+        if is_test || line.contains("scanlogin:probe:") {
+            continue;
+        }
+        let counts = if from == "lua]" { &mut inside } else { &mut sent };
+        *counts.entry(name).or_insert(0) += 1;
+    }
+    (sent, inside)
+}
+
+async fn log_in(services: &[Service], round: usize, json: bool) {
+    let browser_at = services[round % services.len()].address;
+    let phone = Phone::of(services[(round + 1) % services.len()].address, &format!("user-{round}"));
+    if json {
+        let (mut browser, key) = Browser::json(browser_at).await;
+        assert_eq!(phone.scan(key["key"].as_str().unwrap()).await.codes(), (200, 100));
+        browser.message_of("token").await;
+        browser.say(&json!({ "type": "received" })).await;
+        assert_eq!(browser.closed().await, Closed::Code(1000));
+    } else {
+        let (mut browser, key) = Browser::plain(browser_at).await;
+        assert_eq!(phone.scan(&key).await.codes(), (200, 100));
+        browser.text().await;
+        assert_eq!(browser.closed().await, Closed::Code(1000));
+    }
+}
+
+async fn sum(services: &[Service], series: &str) -> f64 {
+    let mut sum = 0.0;
+    for service in services {
+        sum += service.metric(series).await;
+    }
+    sum
+}
+
+async fn delivered(services: &[Service], count: usize) {
+    crate::helpers::eventually("all are written down", || async {
+        let delivered = sum(services, "scanlogin_logins_total{outcome=\"delivered\"}").await;
+        (delivered == count as f64).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_one_step_login_costs_one_notification_and_at_most_seven_commands() {
+    let mut report = Vec::new();
+    for instances in [1, 2, 4] {
+        let redis = RedisServer::start().await;
+        let mut services = Vec::new();
+        for _ in 0..instances {
+            services.push(Service::start(Settings::redis(&redis).with("WORKERS", "1")).await);
+        }
+        // The first ones load the scripts and make the connections of each thread.
+        for round in 0..2 * instances {
+            log_in(&services, round, true).await;
+        }
+        delivered(&services, 2 * instances).await;
+        let notified = async || {
+            let mut all = 0.0;
+            for result in ["delivered", "unknown", "full"] {
+                let series = format!("scanlogin_notifications_total{{result=\"{result}\"}}");
+                all += sum(&services, &series).await;
+            }
+            all
+        };
+        let before = notified().await;
+        let recording = Recording::start(&redis).await;
+        let statistics = CommandStatistics::of(&redis).await;
+        for round in 0..LOGINS {
+            log_in(&services, round, round % 2 == 0).await;
+        }
+        delivered(&services, 2 * instances + LOGINS).await;
+        let (sent, inside) = counted(&recording.lines(&redis).await);
+        let all = CommandStatistics::of(&redis).await.since(&statistics);
+        let (sent_sum, inside_sum): (usize, usize) = (sent.values().sum(), inside.values().sum());
+        report.push(format!("{instances} instances, {LOGINS} logins: {sent:?}, inside {inside:?}"));
+        assert!(sent_sum <= MOST_COMMANDS * LOGINS, "{report:#?}");
+        // Redis's own count has the same, so the recording has missed nothing.
+        for name in ["EVALSHA", "SUBSCRIBE", "UNSUBSCRIBE"] {
+            let recorded = sent.get(name).copied().unwrap_or_default();
+            assert_eq!(all.get(name), recorded, "{name}: {report:#?}");
+        }
+        assert!(all.get("TIME") >= inside["TIME"] && inside_sum > 0, "{report:#?}");
+        assert_eq!(notified().await - before, LOGINS as f64, "{report:#?}");
+    }
+    // Shown with --nocapture: the numbers of the closing note.
+    eprintln!("{report:#?}");
+}
+
+/// Calls of each command since Redis's start, those inside scripts included.
+struct CommandStatistics(BTreeMap<String, usize>);
+
+impl CommandStatistics {
+    async fn of(redis: &RedisServer) -> Self {
+        let text: String = redis.command(&["INFO", "commandstats"]).await;
+        let calls = text.lines().filter_map(|line| {
+            // cmdstat_config|get:calls=1,usec=...
+            let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+            let calls = rest.split(',').next()?.parse().ok()?;
+            Some((name.to_uppercase(), calls))
+        });
+        Self(calls.collect())
+    }
+
+    fn since(self, before: &Self) -> Self {
+        let calls = self.0.into_iter().map(|(name, calls)| {
+            let earlier = before.get(&name);
+            (name, calls - earlier)
+        });
+        Self(calls.collect())
+    }
+
+    fn get(&self, name: &str) -> usize {
+        self.0.get(name).copied().unwrap_or_default()
+    }
+}

@@ -1,0 +1,84 @@
+//! The rules that every history must keep (the list of "No login lost").
+//!
+//! Where Redis came back empty, writes that it had acknowledged are gone; the rules know that from
+//! the fault, and only for the logins that were open then.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{
+    people::{End, Story},
+    world::{Fault, WAIT},
+};
+
+/// The clocks of browsers here and of Redis, and the time of a message.
+const TOLERANCE: Duration = Duration::from_millis(400);
+
+/// All that is wrong with this story.
+pub(super) fn broken(story: &Story, faults: &[Fault]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let lost = |from: Duration, to: Duration| {
+        faults.iter().any(|fault| fault.store_lost && fault.from <= to && from <= fault.to)
+    };
+    let forgot = lost(story.opened, story.ended);
+    let winners: BTreeSet<&str> = story
+        .told
+        .iter()
+        .filter(|told| told.codes == Some((200, 100)))
+        .map(|told| told.user.as_str())
+        .collect();
+
+    if winners.len() > 1 && !forgot {
+        wrong.push(format!("two users won the key: {winners:?}"));
+    }
+    if let Some((user, _)) = &story.token {
+        let scanned = story.told.iter().any(|told| told.user == *user);
+        if !scanned {
+            wrong.push(format!("a token of {user}, who did not scan this key"));
+        }
+        if !forgot && !winners.is_empty() && !winners.contains(user.as_str()) {
+            wrong.push(format!("a token of {user}, but {winners:?} was told 100"));
+        }
+    }
+    for told in story.told.iter().filter(|told| told.codes == Some((200, 100))) {
+        // From the moment at which the phone asked: the answer comes after the write.
+        let until = story.token.as_ref().map_or(Duration::MAX, |(_, at)| *at);
+        if story.token.is_some() || lost(told.from, until) {
+            continue;
+        }
+        match &story.end {
+            // After a 1011 in the plain protocol the receipt says `undelivered` (spec 2.4).
+            End::Left | End::Lost | End::Over(1011) => {}
+            end => wrong.push(format!("{} was told 100 and the browser {end:?}", told.user)),
+        }
+    }
+    match &story.end {
+        End::Starved => wrong.push("a browser waited without a word".into()),
+        End::Odd(what) => wrong.push(format!("not in the protocol: {what}")),
+        End::Over(1000 | 4000) if story.ended + TOLERANCE < story.opened + WAIT && !forgot => {
+            wrong.push("told that it is over before its deadline".into());
+        }
+        _ => {}
+    }
+    for (claim_user, receipt) in &story.receipts {
+        let has = story.token.as_ref().is_some_and(|(user, _)| user == claim_user);
+        if receipt == "delivered" && !has {
+            wrong.push(format!("{claim_user} was told `delivered`, the browser has nothing"));
+        }
+        let at = story.token.as_ref().map_or(Duration::MAX, |(_, at)| *at);
+        let died = faults.iter().any(|fault| {
+            fault.instance_lost
+                && fault.from < at.saturating_add(Duration::from_secs(6))
+                && at <= fault.to
+        });
+        if has
+            && story.acknowledged
+            && receipt != "delivered"
+            && !died
+            && !forgot
+            && !lost(at, Duration::MAX)
+        {
+            wrong.push(format!("acknowledged, and the receipt of {claim_user} says {receipt}"));
+        }
+    }
+    wrong
+}

@@ -1,0 +1,74 @@
+//! A real nginx of the test's own, in front of several instances, without stickiness.
+
+use std::{
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+};
+
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use super::{eventually, free_port};
+
+pub(crate) struct Nginx {
+    pub(crate) address: SocketAddr,
+    child: Child,
+    _directory: TempDir,
+}
+
+impl Nginx {
+    /// Starts one that hands each connection to the next of these.
+    pub(crate) async fn start(upstreams: &[SocketAddr]) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let path = directory.path().join("nginx.conf");
+        std::fs::write(&path, config(address, upstreams)).expect("a file");
+        let child = Command::new("nginx")
+            .arg("-p")
+            .arg(directory.path())
+            .args(["-e", "stderr", "-c"])
+            .arg(&path)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("nginx is installed: tests/run does it");
+        eventually("nginx listens", || async { TcpStream::connect(address).await.ok() }).await;
+        Self { address, child, _directory: directory }
+    }
+}
+
+/// One process and no daemon, so that the child is all there is of it.
+fn config(address: SocketAddr, upstreams: &[SocketAddr]) -> String {
+    let servers: String = upstreams.iter().map(|at| format!("server {at};")).collect();
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .iter()
+        .map(|kind| format!("{kind}_temp_path {kind};"))
+        .collect();
+    format!(
+        "daemon off; master_process off; pid nginx.pid;
+         events {{ worker_connections 1024; }}
+         http {{
+             access_log off; {temporary}
+             map $http_upgrade $connection_upgrade {{ default upgrade; '' close; }}
+             upstream scanlogin {{ {servers} }}
+             server {{
+                 listen {address};
+                 location / {{
+                     proxy_pass http://scanlogin;
+                     proxy_http_version 1.1;
+                     proxy_set_header Host $http_host;
+                     proxy_set_header Upgrade $http_upgrade;
+                     proxy_set_header Connection $connection_upgrade;
+                     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+                     proxy_read_timeout 120s;
+                 }}
+             }}
+         }}"
+    )
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

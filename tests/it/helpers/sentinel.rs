@@ -1,0 +1,139 @@
+//! One primary, two replicas, three Sentinels.
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use redis::aio::MultiplexedConnection;
+use tempfile::TempDir;
+
+use super::{RedisServer, eventually, free_port};
+
+pub(crate) struct Sentinels {
+    pub(crate) servers: Vec<RedisServer>,
+    ports: Vec<u16>,
+    children: Vec<Child>,
+    _directory: TempDir,
+}
+
+impl Sentinels {
+    /// Starts them, and waits until all Sentinels know each other and both replicas.
+    pub(crate) async fn start() -> Self {
+        let primary = RedisServer::start().await;
+        let replica_of = format!("127.0.0.1 {}", primary.port);
+        let options = ["--replicaof", &replica_of, "--repl-diskless-sync-delay", "0"];
+        // One word each on a command line: `--replicaof host port`.
+        let (host, port) = options[1].split_once(' ').expect("two words");
+        let options = [options[0], host, port, options[2], options[3]];
+        let mut servers = vec![primary];
+        for _ in 0..2 {
+            servers.push(RedisServer::with(&options).await);
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let (mut ports, mut children) = (Vec::new(), Vec::new());
+        for number in 0..3 {
+            let port = free_port();
+            let file = directory.path().join(format!("sentinel-{number}.conf"));
+            let config = format!(
+                "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {} 2\n\
+                 sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 4000\n\
+                 sentinel parallel-syncs main 2\n",
+                servers[0].port
+            );
+            std::fs::write(&file, config).expect("a file");
+            let child = Command::new("redis-server")
+                .arg(&file)
+                .arg("--sentinel")
+                .current_dir(directory.path())
+                .stdout(Stdio::null())
+                .spawn()
+                .expect("redis-server is installed: tests/run does it");
+            children.push(child);
+            ports.push(port);
+        }
+        let sentinels = Self { servers, ports, children, _directory: directory };
+        for port in &sentinels.ports {
+            eventually("the Sentinels know each other", || async {
+                let mut connection = connect(*port).await?;
+                let facts: std::collections::HashMap<String, String> = redis::cmd("SENTINEL")
+                    .arg("MASTER")
+                    .arg("main")
+                    .query_async(&mut connection)
+                    .await
+                    .ok()?;
+                let is = |name: &str, value: &str| facts.get(name).is_some_and(|v| v == value);
+                (is("num-slaves", "2") && is("num-other-sentinels", "2")).then_some(())
+            })
+            .await;
+        }
+        sentinels
+    }
+
+    pub(crate) fn url(&self) -> String {
+        let nodes: Vec<_> = self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        format!("redis+sentinel://{}/main", nodes.join(","))
+    }
+
+    /// The port of the primary, as the first Sentinel knows it.
+    pub(crate) async fn primary(&self) -> u16 {
+        let mut connection = connect(self.ports[0]).await.expect("a Sentinel");
+        let (_, port): (String, u16) = redis::cmd("SENTINEL")
+            .arg("GET-MASTER-ADDR-BY-NAME")
+            .arg("main")
+            .query_async(&mut connection)
+            .await
+            .expect("it knows");
+        port
+    }
+
+    /// Asks for a failover, as an operator does before maintenance.
+    pub(crate) async fn fail_over(&self) {
+        // Refused while a replica is not known as good yet.
+        eventually("a failover begins", || async {
+            let mut connection = connect(self.ports[0]).await?;
+            redis::cmd("SENTINEL")
+                .arg("FAILOVER")
+                .arg("main")
+                .query_async::<()>(&mut connection)
+                .await
+                .ok()
+        })
+        .await;
+    }
+
+    /// Waits until the primary is another one than this.
+    pub(crate) async fn moved_from(&self, old: u16) -> u16 {
+        eventually("another server is the primary", || async {
+            let port = self.primary().await;
+            (port != old).then_some(port)
+        })
+        .await
+    }
+
+    /// Waits until both replicas have all that was written so far.
+    pub(crate) async fn replicated(&self) {
+        eventually("both replicas have everything", || async {
+            let replicas: u32 = self.servers[0].command(&["WAIT", "2", "1000"]).await;
+            (replicas == 2).then_some(())
+        })
+        .await;
+    }
+}
+
+async fn connect(port: u16) -> Option<MultiplexedConnection> {
+    let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).expect("a URL");
+    let config = redis::AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(Duration::from_secs(1)))
+        .set_response_timeout(Some(Duration::from_secs(2)));
+    client.get_multiplexed_async_connection_with_config(&config).await.ok()
+}
+
+impl Drop for Sentinels {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! What clients may do to the service, and that nobody else notices.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::helpers::{
+    Browser, Closed, Phone, Process, Service, Settings, eventually,
+    raw::{Raw, close_code, frame, text_frame},
+};
+
+/// Larger than anything that a limit would let through, smaller than what abuse would take.
+const MEMORY: u64 = 24 * 1024 * 1024;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A whole login: what everybody else can still do.
+async fn log_in(address: std::net::SocketAddr) {
+    let (mut browser, key) = Browser::plain(address).await;
+    assert_eq!(Phone::of(address, "bystander").scan(&key).await.codes(), (200, 100));
+    assert!(browser.text().await.len() > 100);
+    assert_eq!(browser.closed().await, Closed::Code(1000));
+}
+
+#[tokio::test]
+async fn a_frame_that_declares_too_much_is_refused_before_a_byte_of_it_is_kept() {
+    let process = Process::start(Settings::embedded()).await;
+    log_in(process.address).await;
+    let before = process.memory();
+    let mut others = Vec::new();
+    for _ in 0..20 {
+        for (protocol, declared) in
+            [(None, 8 << 30), (Some("scanlogin.v1"), 8 << 30), (None, 4097), (None, u64::MAX)]
+        {
+            let mut raw = Raw::upgraded(process.address, protocol).await;
+            // Some of it comes, and there could be more.
+            let sent = raw.send(&frame(0x81, declared, &[0; 1000])).await;
+            assert!(sent.is_ok());
+            others.push((raw, protocol));
+        }
+    }
+    for (raw, protocol) in &mut others {
+        let heard = raw.rest(PATIENCE).await.expect("it is closed");
+        assert_eq!(close_code(&heard), Some(1009), "{protocol:?}");
+    }
+    assert!(process.memory() < before + MEMORY);
+    let mut raw = Raw::upgraded(process.address, None).await;
+    raw.send(&text_frame(&"x".repeat(4096))).await.unwrap();
+    assert_eq!(raw.rest(Duration::from_millis(300)).await, None, "as much as is allowed");
+    log_in(process.address).await;
+}
+
+#[tokio::test]
+async fn fragments_do_not_add_up_to_more_than_one_frame_may_be() {
+    let service = Service::start(Settings::embedded()).await;
+    let mut raw = Raw::upgraded(service.address, Some("scanlogin.v1")).await;
+    let part = [b' '; 1500];
+    for first in [0x01, 0x00, 0x00] {
+        raw.send(&frame(first, 1500, &part)).await.unwrap();
+    }
+    assert_eq!(close_code(&raw.rest(PATIENCE).await.unwrap()), Some(1009));
+    // A message in parts is a message.
+    let mut raw = Raw::upgraded(service.address, Some("scanlogin.v1")).await;
+    for (first, text) in [(0x01, r#"{"type""#), (0x80, r#":"cancel"}"#)] {
+        raw.send(&frame(first, text.len() as u64, text.as_bytes())).await.unwrap();
+    }
+    raw.send(&frame(0x88, 2, &1000_u16.to_be_bytes())).await.unwrap();
+    assert_eq!(close_code(&raw.rest(PATIENCE).await.unwrap()), Some(1000));
+}
+
+#[tokio::test]
+async fn a_megabyte_of_messages_is_cut_after_a_hundred() {
+    let process = Process::start(Settings::embedded()).await;
+    log_in(process.address).await;
+    let before = process.memory();
+    let flood = text_frame(r#"{"type":"flood"}"#).repeat(1024 * 1024 / 22);
+    for (protocol, code) in [(None, 1008), (Some("scanlogin.v1"), 4003)] {
+        let mut raw = Raw::upgraded(process.address, protocol).await;
+        // The connection may be gone before all of it is out.
+        let (sent, ()) = tokio::join!(raw.send(&flood), log_in(process.address));
+        if sent.is_ok() {
+            let heard = raw.rest(PATIENCE).await.expect("it is closed");
+            assert_eq!(close_code(&heard), Some(code));
+        }
+        // A hundred in a minute are allowed.
+        let mut raw = Raw::upgraded(process.address, protocol).await;
+        raw.send(&text_frame(r#"{"type":"flood"}"#).repeat(100)).await.unwrap();
+        assert_eq!(raw.rest(Duration::from_millis(300)).await, None);
+        raw.send(&text_frame(r#"{"type":"flood"}"#)).await.unwrap();
+        let heard = raw.rest(PATIENCE).await.expect("the next one is too many");
+        assert_eq!(close_code(&heard), Some(code));
+    }
+    assert!(process.memory() < before + MEMORY);
+}
+
+#[tokio::test]
+async fn clients_that_never_read_cost_nothing_but_their_own_login() {
+    let process = Process::start(Settings::embedded()).await;
+    log_in(process.address).await;
+    let before = process.memory();
+    let mut silent = Vec::new();
+    for _ in 0..50 {
+        let mut raw = Raw::upgraded(process.address, None).await;
+        // Ninety pongs are owed to each, and nobody takes them.
+        raw.send(&frame(0x89, 125, &[7; 125]).repeat(90)).await.unwrap();
+        silent.push(raw);
+    }
+    log_in(process.address).await;
+    assert!(process.memory() < before + MEMORY);
+    // One whose phone scans gets its token and two seconds, and is closed like any other.
+    let mut raw = Raw::upgraded(process.address, None).await;
+    let mut key = [0; 45];
+    tokio::io::AsyncReadExt::read_exact(&mut raw.0, &mut key).await.unwrap();
+    let key = str::from_utf8(&key[2..]).unwrap();
+    let scanned = Phone::of(process.address, "alice").scan(key).await;
+    assert_eq!(scanned.codes(), (200, 100));
+    let phone = Phone::of(process.address, "alice");
+    let state = phone.outcome(scanned.text("claim"), 10).await;
+    assert_eq!(state.body["state"], "undelivered", "it never answered our Close");
+}
+
+#[tokio::test]
+async fn half_a_handshake_and_a_silent_connection_end_within_their_time() {
+    let service = Service::start(Settings::embedded()).await;
+    let started = Instant::now();
+    let mut halves = Vec::new();
+    for head in ["", "GET /ws HT", "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"] {
+        let mut raw = Raw::connect(service.address).await;
+        raw.send(head.as_bytes()).await.unwrap();
+        halves.push((raw, head));
+    }
+    log_in(service.address).await;
+    // 5 s for a head, 10 s for silence, and what a busy machine adds.
+    for (raw, head) in halves.iter_mut().rev() {
+        let most = Duration::from_secs(if head.is_empty() { 14 } else { 9 });
+        let left = most.saturating_sub(started.elapsed());
+        assert!(raw.rest(left).await.is_some(), "still open after {most:?}: {head:?}");
+    }
+    let mut slow = Raw::connect(service.address).await;
+    slow.send(b"POST /scan HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 50\r\n\r\n{")
+        .await
+        .unwrap();
+    let answered = slow.rest(Duration::from_secs(13)).await.expect("it does not wait for ever");
+    assert!(answered.starts_with(b"HTTP/1.1 401"), "an unknown phone's body is not waited for");
+}
+
+#[tokio::test]
+async fn past_the_most_waiting_sockets_a_browser_is_refused_before_the_upgrade() {
+    let service = Service::start(Settings::embedded().with("MAX_WAITING", "2")).await;
+    let (first, _) = Browser::plain(service.address).await;
+    let (_second, _) = Browser::json(service.address).await;
+    for protocol in [None, Some("scanlogin.v1")] {
+        let refused = Browser::open(service.address, "", protocol, &[]).await;
+        let refused = refused.err().expect("refused");
+        assert_eq!((refused.status, &refused.body["code"]), (503, &json!(-6)));
+        assert!(refused.headers.iter().any(|(name, value)| {
+            name == "retry-after" && value.parse::<u32>().is_ok_and(|seconds| seconds > 0)
+        }));
+    }
+    assert_eq!(service.metric("scanlogin_sockets_refused_total{reason=\"full\"}").await, 2.0);
+    assert_eq!(service.metric("scanlogin_waiting_sockets").await, 2.0);
+    first.leave(1000).await;
+    eventually("a place is free again", || async {
+        Browser::open(service.address, "", None, &[]).await.ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_address_may_open_so_many_logins_a_minute_and_resume_ten_times_as_often() {
+    let service = Service::start(Settings::embedded().with("CONNECTS_PER_MINUTE", "2")).await;
+    let (_first, key) = Browser::json(service.address).await;
+    let (_second, _) = Browser::plain(service.address).await;
+    let refused = Browser::open(service.address, "", None, &[]).await.err().expect("refused");
+    assert_eq!((refused.status, &refused.body["code"]), (429, &json!(-4)));
+    let wait = refused.headers.iter().find(|(name, _)| name == "retry-after").expect("a time");
+    assert!((1..=60).contains(&wait.1.parse::<u32>().unwrap()), "{wait:?}");
+    // The header of a proxy that nobody has named does not make another client of it.
+    let forwarded = [("X-Forwarded-For", "203.0.113.9")];
+    let refused = Browser::open(service.address, "", None, &forwarded).await;
+    assert_eq!(refused.err().expect("refused").status, 429);
+    for _ in 0..10 {
+        let mut again = Browser::resume(service.address, key["resume"].as_str().unwrap()).await;
+        assert_eq!(again.message().await["type"], "key");
+    }
+    let settings = Settings::embedded().with("CONNECTS_PER_MINUTE", "1");
+    let service = Service::start(settings.with("TRUSTED_PROXIES", "127.0.0.0/8")).await;
+    for client in ["203.0.113.9", "203.0.113.10", "2001:db8::1"] {
+        let forwarded = [("X-Forwarded-For", client)];
+        Browser::open(service.address, "", None, &forwarded).await.expect("a client of its own");
+    }
+    let neighbour = [("X-Forwarded-For", "2001:db8::2")];
+    let refused = Browser::open(service.address, "", None, &neighbour).await;
+    assert_eq!(refused.err().expect("one network, one client").status, 429);
+}
+
+#[tokio::test]
+async fn one_user_may_call_so_often_a_minute_and_others_are_not_held_back() {
+    let service = Service::start(Settings::embedded().with("SCANS_PER_MINUTE", "3")).await;
+    let alice = Phone::of(service.address, "alice");
+    let claim = json!({ "claim": "A".repeat(64) });
+    assert_eq!(alice.scan("x").await.codes(), (404, -1));
+    assert_eq!(alice.post("/scan/confirm", &claim).await.codes(), (404, -1));
+    assert_eq!(alice.post("/scan/deny", &claim).await.codes(), (404, -1));
+    for path in ["/scan", "/scan/confirm", "/scan/deny"] {
+        let limited = alice.post(path, &json!({ "key": "x", "claim": "x" })).await;
+        assert_eq!(limited.codes(), (429, -4), "{path}");
+        assert!((1..=60).contains(&limited.header("retry-after").parse::<u32>().unwrap()));
+    }
+    let limited = "scanlogin_scans_total{result=\"limited\"}";
+    assert_eq!(service.metric(limited).await, 3.0);
+    log_in(service.address).await;
+}
+
+#[tokio::test]
+async fn bodies_have_a_size_and_a_type() {
+    let service = Service::start(Settings::embedded()).await;
+    let phone = Phone::of(service.address, "alice");
+    let large = phone.post("/scan", &json!({ "key": "x", "more": "y".repeat(8 * 1024) })).await;
+    assert_eq!(large.codes(), (413, -5));
+    let fits = phone.post("/scan", &json!({ "key": "x", "more": "y".repeat(8 * 1024 - 30) })).await;
+    assert_eq!(fits.codes(), (404, -1));
+    let endless = phone.request(reqwest::Method::POST, "/scan");
+    let endless = endless.header("Content-Type", "application/json").body("[".repeat(1 << 20));
+    // Refused before all of it is there: the connection may break under who goes on sending.
+    if let Ok(answer) = endless.send().await {
+        assert_eq!(answer.status(), 413);
+    }
+    for kind in ["text/plain", "multipart/form-data; boundary=x", "application/jsonx", ""] {
+        let request = phone.request(reqwest::Method::POST, "/scan").header("Content-Type", kind);
+        let answer = crate::helpers::phone::answer(request.body(r#"{"key":"x"}"#)).await;
+        assert_eq!(answer.codes(), (415, -5), "{kind}");
+    }
+}
