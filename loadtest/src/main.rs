@@ -10,10 +10,11 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use loadtest::{
-    bench,
+    bench, capacity,
     outcome::Outcome,
-    proc,
+    plan, proc,
     scenario::{self, Plan, Scenario, Settings},
+    svg,
 };
 
 /// Load tests for scanlogin. Without a command: `mixed` for a minute.
@@ -45,6 +46,10 @@ enum Command {
     Mixed(Settings),
     /// What a waiting browser and a login cost, beside nginx with nchan if it is installed
     Bench(bench::Settings),
+    /// Most logins a second and most waiting browsers until an objective breaks, and what is full
+    Capacity(capacity::Search),
+    /// Instances, cores, memory and Redis nodes for a given load, from measured constants
+    Plan(plan::Wanted),
 }
 
 const BEYOND_THRESHOLDS: u8 = 1;
@@ -87,6 +92,17 @@ async fn run(command: Command) -> Result<ExitCode, Box<dyn Error + Send + Sync>>
             say(&table.to_string());
             return write_json(json.as_deref(), &table.json()).map(|()| ExitCode::SUCCESS);
         }
+        Command::Capacity(search) => {
+            let json = search.json().map(Path::to_owned);
+            let capacity = capacity::search(&search, say, progress).await?;
+            say(&capacity.to_string());
+            let value = serde_json::to_value(&capacity)?;
+            return write_json(json.as_deref(), &value).map(|()| ExitCode::SUCCESS);
+        }
+        Command::Plan(wanted) => {
+            say(&plan::run(&wanted, progress).await?);
+            return Ok(ExitCode::SUCCESS);
+        }
         Command::Login(settings) => (Scenario::Login, settings),
         Command::Wait(settings) => (Scenario::Wait, settings),
         Command::Abandon(settings) => (Scenario::Abandon, settings),
@@ -111,6 +127,9 @@ fn report(
         say(&outcome.against(&serde_json::from_slice(&std::fs::read(file)?)?));
     }
     write_json(settings.json.as_deref(), &serde_json::to_value(outcome)?)?;
+    if let Some(file) = &settings.svg {
+        std::fs::write(file, svg::draw(outcome))?;
+    }
     for hint in outcome.hints() {
         say(&format!("hint: {hint}"));
     }

@@ -43,3 +43,28 @@ pub fn most_browsers() -> u64 {
     let _ = setrlimit(Resource::Nofile, raised);
     getrlimit(Resource::Nofile).current.map_or(u64::MAX, |most| most.saturating_sub(OTHER_FILES))
 }
+
+/// Ticks of all processors so far: busy, and all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Machine {
+    busy: u64,
+    all: u64,
+}
+
+/// The machine's processors as of now.
+pub fn machine() -> Machine {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let first = text.lines().next().unwrap_or_default();
+    let ticks: Vec<u64> =
+        first.split_whitespace().skip(1).take(8).filter_map(|field| field.parse().ok()).collect();
+    let all = ticks.iter().sum();
+    // Idle, and waiting for a disk.
+    let idle: u64 = ticks.iter().skip(3).take(2).sum();
+    Machine { busy: all - idle, all }
+}
+
+/// How busy all processors were in between, in percent.
+pub fn busy(from: Machine, to: Machine) -> f64 {
+    let all = to.all.saturating_sub(from.all).max(1);
+    100.0 * to.busy.saturating_sub(from.busy) as f64 / all as f64
+}

@@ -1,0 +1,235 @@
+//! `capacity`: how many logins a second, and how many waiting browsers, until an objective breaks.
+//!
+//! Each dimension is doubled until it breaks and then bisected, each step on servers of its own: a
+//! login that lost its browser stays with the service until its deadline, and the next step must
+//! not pay for the last one.
+
+use std::{fmt, path::Path, sync::Arc, time::Duration};
+
+use serde::Serialize;
+
+use crate::{
+    outcome::Outcome,
+    proc,
+    scenario::{self, Error, Plan, Scenario, Settings},
+};
+
+/// Logins a second beside the browsers that wait, while those are counted.
+const BESIDE: f64 = 50.0;
+/// A part that is busier than this share of what it can be is what saturated, in percent.
+const SATURATED: f64 = 85.0;
+/// Bisecting ends when the bounds are this close.
+const CLOSE: f64 = 1.1;
+
+/// What may not break, and where to begin.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Search {
+    #[command(flatten)]
+    settings: Settings,
+    /// Logins a second of the first step
+    #[arg(long, value_name = "N", default_value_t = 200.0, help_heading = "Search")]
+    first_logins_per_second: f64,
+    /// Waiting browsers of the first step
+    #[arg(long, value_name = "N", default_value_t = 2_500, help_heading = "Search")]
+    first_waiting: u64,
+    /// Most waiting browsers that are tried; else what open files allow
+    #[arg(long, value_name = "N", help_heading = "Search")]
+    most_waiting: Option<u64>,
+}
+
+impl Search {
+    /// Where the result goes, for machines.
+    pub fn json(&self) -> Option<&Path> {
+        self.settings.json.as_deref()
+    }
+}
+
+/// One step.
+#[derive(Clone, Debug, Serialize)]
+pub struct Attempt {
+    /// What was tried.
+    pub load: f64,
+    /// Whether every objective held.
+    pub held: bool,
+    /// What was full, or broke.
+    pub because: String,
+    /// Machine-wide processor time, percent of all cores.
+    pub machine_percent: f64,
+    /// The whole result.
+    pub outcome: Outcome,
+}
+
+/// The answer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Capacity {
+    /// Steps of logins a second.
+    pub logins: Vec<Attempt>,
+    /// Steps of waiting browsers.
+    pub waiting: Vec<Attempt>,
+    /// Cores of this machine, shared by all.
+    pub cores: usize,
+}
+
+/// Searches both dimensions; `line` gets each step.
+///
+/// # Errors
+/// [`Error`].
+pub async fn search(search: &Search, line: fn(&str), live: fn(&str)) -> Result<Capacity, Error> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let settings = &search.settings;
+    let seconds = Some(settings.seconds.unwrap_or(8.0));
+    let logins = steps(search.first_logins_per_second, f64::MAX, async |rate| {
+        let settings = Settings {
+            logins_per_second: Some(rate),
+            waiting: Some(settings.waiting.unwrap_or(1_000)),
+            seconds,
+            ..settings.clone()
+        };
+        let attempt = attempt(Scenario::Login, rate, &settings, cores, live).await?;
+        line(&format!("{rate:.0} logins/s: {}", attempt.because));
+        Ok(attempt)
+    });
+    let logins = logins.await?;
+    // Of this process, and of the service's: it keeps 1,000 files for other things.
+    let files = proc::most_browsers().saturating_sub(1_000);
+    let most = search.most_waiting.unwrap_or(files).min(files) as f64;
+    let waiting = steps(search.first_waiting as f64, most, async |waiting| {
+        let settings = Settings {
+            logins_per_second: Some(BESIDE),
+            waiting: Some(waiting as u64),
+            seconds,
+            ..settings.clone()
+        };
+        let mut attempt = attempt(Scenario::Wait, waiting, &settings, cores, live).await?;
+        if attempt.held && waiting >= most {
+            attempt.because = "held; open files allow no more in one process".into();
+        }
+        line(&format!("{waiting:.0} waiting: {}", attempt.because));
+        Ok(attempt)
+    });
+    Ok(Capacity { logins, waiting: waiting.await?, cores })
+}
+
+async fn steps<F>(first: f64, most: f64, attempt: F) -> Result<Vec<Attempt>, Error>
+where
+    F: AsyncFn(f64) -> Result<Attempt, Error>,
+{
+    let mut attempts = Vec::new();
+    let (mut good, mut bad) = (0.0, None);
+    let mut next = first.min(most);
+    loop {
+        let tried = attempt(next.round()).await?;
+        if tried.held {
+            good = next;
+        } else {
+            bad = Some(next);
+        }
+        attempts.push(tried);
+        next = match bad {
+            None if good >= most => break,
+            None => (good * 2.0).min(most),
+            // Nothing holds at all.
+            Some(bad) if bad < 1.0 => break,
+            Some(bad) if good > 0.0 && bad <= good * CLOSE => break,
+            Some(bad) => f64::midpoint(good, bad),
+        };
+    }
+    Ok(attempts)
+}
+
+async fn attempt(
+    scenario: Scenario,
+    load: f64,
+    settings: &Settings,
+    cores: usize,
+    live: fn(&str),
+) -> Result<Attempt, Error> {
+    let plan = Plan::new(scenario, settings);
+    let target = Arc::new(scenario::target(scenario, settings)?);
+    let before = proc::machine();
+    let outcome = scenario::run(&plan, settings, target, live).await?;
+    let machine_percent = proc::busy(before, proc::machine());
+    let short = outcome.logins_per_second < 0.95 * plan.logins_per_second;
+    let broken = outcome.broken(settings.max_failures, settings.max_p99);
+    let held = broken.is_empty() && !outcome.client_limited && !short;
+    let because = match broken.first() {
+        None if held => {
+            format!("held: p99 {:.1} ms", outcome.scan_to_token_ms.p99)
+        }
+        broken => {
+            let why = broken.cloned().unwrap_or_else(|| {
+                format!("{:.0} logins/s of those that arrived", outcome.logins_per_second)
+            });
+            format!("{why}; {}", saturated(&outcome, machine_percent, cores))
+        }
+    };
+    // Ports and sockets of the last step are gone before the next begins.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    Ok(Attempt { load, held, because, machine_percent, outcome })
+}
+
+fn saturated(outcome: &Outcome, machine_percent: f64, cores: usize) -> String {
+    let servers = outcome.servers.unwrap_or_default();
+    if servers.redis_cpu_percent > SATURATED {
+        return format!("Redis's one core is full ({:.0} %)", servers.redis_cpu_percent);
+    }
+    if servers.cpu_percent > SATURATED * cores as f64 {
+        return format!("the service has all cores ({:.0} %)", servers.cpu_percent);
+    }
+    if machine_percent > SATURATED {
+        return format!(
+            "the machine is full ({machine_percent:.0} % of {cores} cores: service {:.0} %, Redis \
+             {:.0} % of one; the rest is this client and whoever else is here)",
+            servers.cpu_percent, servers.redis_cpu_percent
+        );
+    }
+    if outcome.client_limited {
+        return "the client was late".into();
+    }
+    format!("nothing was full (machine {machine_percent:.0} %): it waits for something")
+}
+
+/// The best step that held.
+fn best(attempts: &[Attempt]) -> Option<&Attempt> {
+    let held = attempts.iter().filter(|attempt| attempt.held);
+    held.max_by(|a, b| a.load.total_cmp(&b.load))
+}
+
+impl fmt::Display for Capacity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (what, attempts) in [("logins/s", &self.logins), ("waiting browsers", &self.waiting)] {
+            let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+            writeln!(
+                f,
+                "\n| {what} | held | p50 ms | p99 ms | service CPU % of a core | Redis CPU % | service MiB | Redis MiB | why |"
+            )?;
+            writeln!(f, "|---|---|---|---|---|---|---|---|---|")?;
+            for Attempt { load, held, because, outcome, .. } in attempts {
+                let servers = outcome.servers.unwrap_or_default();
+                writeln!(
+                    f,
+                    "| {load:.0} | {} | {:.2} | {:.2} | {:.0} | {:.0} | {:.1} | {:.1} | {because} |",
+                    if *held { "yes" } else { "no" },
+                    outcome.scan_to_token_ms.p50,
+                    outcome.scan_to_token_ms.p99,
+                    servers.cpu_percent,
+                    servers.redis_cpu_percent,
+                    mib(servers.memory_bytes),
+                    mib(servers.redis_memory_bytes),
+                )?;
+            }
+            match best(attempts) {
+                Some(best) => writeln!(f, "\nMost {what}: **{:.0}**", best.load)?,
+                None => writeln!(f, "\nMost {what}: none of the steps held")?,
+            }
+            if let Some(broke) = attempts
+                .iter()
+                .filter(|attempt| !attempt.held)
+                .min_by(|a, b| a.load.total_cmp(&b.load))
+            {
+                writeln!(f, "What broke first, at {:.0}: {}", broke.load, broke.because)?;
+            }
+        }
+        Ok(())
+    }
+}
