@@ -104,6 +104,7 @@ pub struct Admission {
 impl Admission {
     /// A door for `most` sockets.
     pub fn new(most: usize, metrics: Arc<Metrics>) -> Self {
+        metrics.max_waiting_sockets.set(most as i64);
         let (taken, draining, left) = Default::default();
         Self { most, taken, draining, left, metrics }
     }
