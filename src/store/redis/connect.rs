@@ -20,6 +20,8 @@ use redis::{
     io::tcp::TcpSettings,
 };
 
+use tokio::sync::Notify;
+
 use super::names::Names;
 use crate::{
     clock::Timestamp,
@@ -332,14 +334,43 @@ impl ConnectionLike for Connection {
 }
 
 /// What bb8 calls to make connections and to look after them.
-pub(super) struct Manager(pub(super) Arc<Connector>);
+pub(super) struct Manager {
+    pub(super) connector: Arc<Connector>,
+    pub(super) failures: Arc<Failures>,
+}
+
+/// Tells those who wait for a connection that it could not be made. bb8 does not: it would let
+/// them wait for the whole timeout, where a Redis that is down refuses at once.
+#[derive(Default)]
+pub(super) struct Failures {
+    last: Mutex<Option<StoreError>>,
+    told: Notify,
+}
+
+impl Failures {
+    /// The next failure, from the moment of this call on.
+    pub(super) async fn next(&self) -> StoreError {
+        self.told.notified().await;
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        last.unwrap_or_else(|| StoreError {
+            kind: StoreErrorKind::Io,
+            detail: "no connection".into(),
+        })
+    }
+
+    fn tell(&self, error: &RedisError) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(store_error(error));
+        self.told.notify_waiters();
+    }
+}
 
 impl bb8::ManageConnection for Manager {
     type Connection = Connection;
     type Error = RedisError;
 
     async fn connect(&self) -> Result<Connection, RedisError> {
-        let link = self.0.connect_any().await?;
+        let link = self.connector.connect_any().await;
+        let link = link.inspect_err(|error| self.failures.tell(error))?;
         Ok(Connection { link, broken: Arc::default() })
     }
 

@@ -15,7 +15,7 @@ use bb8_redis::bb8;
 use futures_util::future::try_join_all;
 use redis::{FromRedisValue, Script, ScriptInvocation};
 
-use self::connect::{Manager, store_error};
+use self::connect::{Failures, Manager, store_error};
 pub use self::{
     connect::{CONNECT_TIMEOUT, Connection, Connector, RESPONSE_TIMEOUT},
     names::{Names, slot_of},
@@ -67,6 +67,7 @@ const ENDED_UNDELIVERED: u8 = 10;
 /// The store of one thread.
 pub struct RedisStore {
     pool: bb8::Pool<Manager>,
+    failures: Arc<Failures>,
     connector: Arc<Connector>,
     clock: Clock,
     /// Until when connecting is not tried again.
@@ -76,6 +77,7 @@ pub struct RedisStore {
 impl RedisStore {
     /// A store that connects when it is first used.
     pub fn new(connector: Arc<Connector>, clock: Clock) -> Self {
+        let failures = Arc::<Failures>::default();
         // One pipelining connection a thread: a second one would only split the pipelines.
         let pool = bb8::Pool::builder()
             .max_size(1)
@@ -83,8 +85,8 @@ impl RedisStore {
             .idle_timeout(None)
             .max_lifetime(None)
             .retry_connection(false)
-            .build_unchecked(Manager(connector.clone()));
-        Self { pool, connector, clock, away_until: Cell::new(Timestamp::default()) }
+            .build_unchecked(Manager { connector: connector.clone(), failures: failures.clone() });
+        Self { pool, failures, connector, clock, away_until: Cell::new(Timestamp::default()) }
     }
 
     /// A handle of the shared connection.
@@ -93,19 +95,21 @@ impl RedisStore {
             let detail = "not reachable a moment ago".into();
             return Err(StoreError { kind: StoreErrorKind::Io, detail });
         }
-        match self.pool.get().await {
-            Ok(connection) => Ok(connection.clone()),
-            Err(error) => {
-                self.away_until.set(self.clock.now() + BACK_OFF);
-                Err(match error {
-                    bb8::RunError::User(error) => store_error(&error),
-                    bb8::RunError::TimedOut => StoreError {
-                        kind: StoreErrorKind::Timeout,
-                        detail: "no connection in time".into(),
-                    },
-                })
-            }
-        }
+        let error = tokio::select! {
+            biased;
+            // First, so that it listens before the pool tries.
+            error = self.failures.next() => error,
+            got = self.pool.get() => match got {
+                Ok(connection) => return Ok(connection.clone()),
+                Err(bb8::RunError::User(error)) => store_error(&error),
+                Err(bb8::RunError::TimedOut) => StoreError {
+                    kind: StoreErrorKind::Timeout,
+                    detail: "no connection in time".into(),
+                },
+            },
+        };
+        self.away_until.set(self.clock.now() + BACK_OFF);
+        Err(error)
     }
 
     /// Runs a command. One that finds its connection dropped is sent once more over a new one:
