@@ -62,8 +62,11 @@ impl Waiting {
         if login.epoch > held.epoch {
             return self.taken_over(ctx);
         }
-        if login.epoch < held.epoch && !matches!(login.state, State::Ended { .. }) {
-            // The take-over that brought us here was lost with the store.
+        let is_open = matches!(login.state, State::Waiting { .. } | State::Scanned { .. });
+        if login.epoch < held.epoch && is_open && self.now() < held.deadline {
+            // The take-over that brought us here was lost with the store. What is approved needs no
+            // new owner: our acknowledgement will raise the epoch, and past the deadline nothing
+            // is made again, so a token that waits would be waited for in vain.
             return self.reclaim(ctx);
         }
         let rescued = match login.state {
