@@ -13,14 +13,14 @@ use tokio::time::timeout;
 
 use crate::{
     browser::{Browser, Event, Failed, Opening},
-    dialect::{Dialect, Endpoint, Message},
+    dialect::{Dialect, Endpoint, Message, Shown},
     pacer::Pacer,
     phone::{Answer, Phones},
     recorder::{Recorder, Step},
 };
 
 /// How long a browser waits for what it is owed at once, before it counts as failed.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// Loopback source addresses that are used in turn: each has 28,000 ports, each connection keeps its
 /// own for a minute after its end.
 const SOURCES: u64 = 240;
@@ -49,10 +49,8 @@ pub struct Crew {
 pub struct Visitor {
     /// Its socket.
     pub browser: Browser,
-    /// What it shows; a plain string where the protocol has no other.
-    pub key: String,
-    /// Its own secret.
-    pub resume: Option<String>,
+    /// What it shows.
+    pub shown: Shown,
     /// Who it is among all.
     pub number: u64,
     /// Dropped with it, wherever that happens.
@@ -128,20 +126,35 @@ impl Crew {
     }
 
     async fn connect(&self, number: u64, resume: bool) -> Result<Browser, Wrong> {
+        // Only loopback has more source addresses than one; the first is left to attackers.
+        let last = 2 + (number / self.sites.len() as u64) % SOURCES;
+        let source = IpAddr::V4(Ipv4Addr::new(127, 0, 0, last as u8));
         let endpoint = &self.site(number).endpoint;
-        // Only loopback has more source addresses than one.
-        let source = endpoint.address.ip().is_loopback().then(|| {
-            let last = 2 + (number / self.sites.len() as u64) % SOURCES;
-            IpAddr::V4(Ipv4Addr::new(127, 0, 0, last as u8))
-        });
+        let source = Some(source)
+            .filter(|_| endpoint.address.is_ipv4() && endpoint.address.ip().is_loopback());
+        let opened = self.connect_from(source, number, resume).await;
+        opened.map_err(|failed| Wrong(Step::Connect, reason(&failed)))
+    }
+
+    /// Only the connection and its handshake, from this address; records nothing.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub async fn connect_from(
+        &self,
+        source: Option<IpAddr>,
+        number: u64,
+        resume: bool,
+    ) -> Result<Browser, Failed> {
+        let endpoint = &self.site(number).endpoint;
         let opening = Opening {
             address: endpoint.address,
-            source: source.filter(|_| endpoint.address.is_ipv4()),
+            source,
             host: &endpoint.host,
             path: &self.dialect.socket_path(&channel(number), resume),
             protocol: self.dialect.subprotocol(),
         };
-        Browser::open(&opening).await.map_err(|failed| Wrong(Step::Connect, reason(&failed)))
+        Browser::open(&opening).await
     }
 
     /// Opens a socket and waits for its key.
@@ -153,19 +166,35 @@ impl Crew {
         let started = Instant::now();
         let mut browser = self.connect(number, false).await?;
         self.recorder.step(Step::Connect, started.elapsed());
-        let (key, resume) = if self.dialect.server_makes_keys() {
+        let shown = if self.dialect.server_makes_keys() {
             self.key_of(&mut browser).await.map_err(|why| Wrong(Step::Key, why))?
         } else {
-            (channel(number), None)
+            Shown { key: channel(number), ..Shown::default() }
         };
         self.recorder.step(Step::Key, started.elapsed());
-        Ok(Visitor { browser, key, resume, number, _counted: Counted::new(self) })
+        Ok(Visitor { browser, shown, number, _counted: Counted::new(self) })
     }
 
-    async fn key_of(&self, browser: &mut Browser) -> Result<(String, Option<String>), String> {
+    /// Comes back with a login's secret, and waits for the key that is owed at once.
+    ///
+    /// # Errors
+    /// [`Wrong`].
+    pub async fn resume(self: &Arc<Self>, number: u64, secret: &str) -> Result<Visitor, Wrong> {
+        let started = Instant::now();
+        let mut browser = self.connect(number, true).await?;
+        if let Some(resume) = self.dialect.resume(secret) {
+            let said = browser.say(&resume).await;
+            said.map_err(|error| Wrong(Step::Resume, format!("{:?}", error.kind())))?;
+        }
+        let shown = self.key_of(&mut browser).await.map_err(|why| Wrong(Step::Resume, why))?;
+        self.recorder.step(Step::Resume, started.elapsed());
+        Ok(Visitor { browser, shown, number, _counted: Counted::new(self) })
+    }
+
+    async fn key_of(&self, browser: &mut Browser) -> Result<Shown, String> {
         match timeout(PATIENCE, browser.next()).await {
             Ok(Event::Text(text)) => match self.dialect.read(&text, false) {
-                Message::Key(key, resume) => Ok((key, resume)),
+                Message::Key(shown) => Ok(shown),
                 _ => Err("not a key".into()),
             },
             Ok(event) => Err(ended(&event)),
@@ -183,7 +212,7 @@ impl Crew {
                 biased;
                 event = visitor.browser.next() => match event {
                     Event::Text(text) => match self.dialect.read(&text, true) {
-                        Message::Key(key, _) => visitor.key = key,
+                        Message::Key(shown) => visitor.shown = shown,
                         Message::Over(why) => return Err(why),
                         Message::Token => return Err("a token for nobody".into()),
                         Message::Scanned | Message::Other => {}
@@ -201,7 +230,7 @@ impl Crew {
     /// [`Wrong`].
     pub async fn log_in(&self, mut visitor: Visitor, due: Instant) -> Result<(), Wrong> {
         let number = visitor.number;
-        let key = std::mem::take(&mut visitor.key);
+        let key = std::mem::take(&mut visitor.shown.key);
         let token = async {
             let token = timeout(PATIENCE, self.token_of(&mut visitor.browser)).await;
             token.unwrap_or(Err("timeout".into())).map_err(|why| Wrong(Step::Token, why))?;
@@ -209,28 +238,37 @@ impl Crew {
             Ok(())
         };
         // Whichever fails first ends the login: nothing comes after a refused scan.
-        tokio::try_join!(token, self.scan(number, &key))?;
+        tokio::try_join!(token, self.scan(number, number, &key))?;
         self.acknowledge(&mut visitor.browser).await.map_err(|why| Wrong(Step::Received, why))?;
         self.recorder.login();
         Ok(())
     }
 
-    async fn scan(&self, number: u64, key: &str) -> Result<(), Wrong> {
+    /// This user's phone scans, and confirms if that is asked for.
+    ///
+    /// # Errors
+    /// [`Wrong`].
+    pub async fn scan(&self, number: u64, user: u64, key: &str) -> Result<(), Wrong> {
         let (path, body) = self.dialect.scan(key);
-        let answer = self.post(Step::Scan, number, &path, &body).await?;
+        let answer = self.post(Step::Scan, (number, user), &path, &body).await?;
         if !self.confirm {
             return Ok(());
         }
         let claim = answer.text("claim").ok_or(Wrong(Step::Scan, "no claim".into()))?;
         let body = format!(r#"{{"claim":"{claim}"}}"#);
-        self.post(Step::Confirm, number, "/scan/confirm", &body).await.map(drop)
+        self.post(Step::Confirm, (number, user), "/scan/confirm", &body).await.map(drop)
     }
 
-    async fn post(&self, step: Step, user: u64, path: &str, body: &str) -> Result<Answer, Wrong> {
+    async fn post(
+        &self,
+        step: Step,
+        (number, user): (u64, u64),
+        path: &str,
+        body: &str,
+    ) -> Result<Answer, Wrong> {
         let call = self.dialect.call(path, self.token(user), body);
         let sent = Instant::now();
-        let answer = self.phones(user).send(&call).await;
-        match answer {
+        match self.phones(number).send(&call).await {
             Ok(answer) if (200..300).contains(&answer.status) => {
                 self.recorder.step(step, sent.elapsed());
                 Ok(answer)
@@ -240,20 +278,37 @@ impl Crew {
         }
     }
 
-    async fn token_of(&self, browser: &mut Browser) -> Result<(), String> {
+    /// Any call, with any token; records nothing.
+    ///
+    /// # Errors
+    /// Those of the connection, by name.
+    pub async fn call(&self, path: &str, bearer: &str, body: &str) -> Result<Answer, String> {
+        let call = self.dialect.call(path, bearer, body);
+        self.sites[0].phones.send(&call).await.map_err(|error| format!("{:?}", error.kind()))
+    }
+
+    /// Waits for the token.
+    ///
+    /// # Errors
+    /// Why it does not come.
+    pub async fn token_of(&self, browser: &mut Browser) -> Result<(), String> {
         loop {
             match browser.next().await {
                 Event::Text(text) => match self.dialect.read(&text, true) {
                     Message::Token => return Ok(()),
                     Message::Over(why) => return Err(why),
-                    Message::Key(..) | Message::Scanned | Message::Other => {}
+                    Message::Key(_) | Message::Scanned | Message::Other => {}
                 },
                 event => return Err(ended(&event)),
             }
         }
     }
 
-    async fn acknowledge(&self, browser: &mut Browser) -> Result<(), String> {
+    /// Says that the token has arrived, and sees the socket closed.
+    ///
+    /// # Errors
+    /// How it ended otherwise.
+    pub async fn acknowledge(&self, browser: &mut Browser) -> Result<(), String> {
         let started = Instant::now();
         if let Some(received) = self.dialect.received() {
             browser.say(received).await.map_err(|error| format!("{:?}", error.kind()))?;
@@ -269,27 +324,6 @@ impl Crew {
             Err(_) => return Err("timeout".into()),
         }
         Ok(())
-    }
-
-    /// A whole login: at `due` the phone scans, or as soon as there is a key. Whether it succeeded.
-    pub async fn one_login(self: Arc<Self>, due: Option<Instant>) -> bool {
-        let started = Instant::now();
-        let result = async {
-            let mut visitor = self.open().await?;
-            if let Some(due) = due {
-                let shown = self.show_until(&mut visitor, due).await;
-                shown.map_err(|why| Wrong(Step::Token, why))?;
-                self.recorder.late(due.elapsed());
-            }
-            self.log_in(visitor, due.unwrap_or_else(Instant::now)).await
-        };
-        match result.await {
-            Ok(()) => true,
-            Err(Wrong(step, why)) => {
-                self.recorder.failure(step, started.elapsed(), &why);
-                false
-            }
-        }
     }
 }
 
@@ -310,14 +344,16 @@ pub fn reason(failed: &Failed) -> String {
     }
 }
 
-fn refusal(answer: &Answer) -> String {
+/// A status, and the code in the body.
+pub fn refusal(answer: &Answer) -> String {
     match answer.number("code") {
         Some(code) => format!("{} code {code}", answer.status),
         None => format!("{}", answer.status),
     }
 }
 
-fn ended(event: &Event) -> String {
+/// How a socket ended, when something else was expected.
+pub fn ended(event: &Event) -> String {
     match event {
         Event::Close(code) => format!("closed {code}"),
         Event::Lost => "lost".into(),

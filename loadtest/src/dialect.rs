@@ -1,18 +1,19 @@
 //! What is said on the wire: the two protocols of the service, and the peer's it is compared with.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use serde::Serialize;
 
 use crate::phone::Request;
 
 /// A protocol between browser, server and phone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Dialect {
     /// Bare strings.
     Plain,
     /// The sub-protocol `scanlogin.v1`.
+    #[default]
     Json,
     /// nginx with nchan: a channel per browser, whose name the browser makes up itself.
     #[value(skip)]
@@ -28,11 +29,22 @@ pub struct Endpoint {
     pub host: String,
 }
 
+/// A key, with what the protocol says about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// What the phone sends.
+    pub key: String,
+    /// The browser's own secret, where the protocol has one.
+    pub resume: Option<String>,
+    /// Until the deadline, where the protocol says it.
+    pub lifetime: Option<Duration>,
+}
+
 /// What a text message means to a browser.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// A key to show, and the browser's own secret if the protocol has one.
-    Key(String, Option<String>),
+    /// A key to show.
+    Key(Shown),
     /// A phone has scanned.
     Scanned,
     /// Logged in.
@@ -77,7 +89,7 @@ impl Dialect {
         match self {
             Self::Plain if text == "again" => Message::Over("again".into()),
             Self::Plain if has_key => Message::Token,
-            Self::Plain => Message::Key(text.to_owned(), None),
+            Self::Plain => Message::Key(Shown { key: text.to_owned(), ..Shown::default() }),
             Self::Nchan => Message::Token,
             Self::Json => read_json(text),
         }
@@ -86,6 +98,22 @@ impl Dialect {
     /// What a browser says when its token has arrived; without it, the Close says it.
     pub fn received(self) -> Option<&'static str> {
         (self == Self::Json).then_some(r#"{"type":"received"}"#)
+    }
+
+    /// What a browser says to go on with a login after a lost connection.
+    pub fn resume(self, secret: &str) -> Option<String> {
+        let message = || format!(r#"{{"type":"resume","resume":"{secret}"}}"#);
+        (self == Self::Json).then(message)
+    }
+
+    /// What a browser says when its user leaves; without it, a Close says it.
+    pub fn cancel(self) -> Option<&'static str> {
+        (self == Self::Json).then_some(r#"{"type":"cancel"}"#)
+    }
+
+    /// The Close at the deadline.
+    pub fn close_when_expired(self) -> u16 {
+        if self == Self::Json { 4000 } else { 1000 }
     }
 
     /// Whether the browser is the one who closes.
@@ -118,10 +146,16 @@ fn read_json(text: &str) -> Message {
         key: Option<&'a str>,
         #[serde(default, borrow)]
         resume: Option<&'a str>,
+        #[serde(default)]
+        lifetime_ms: Option<u64>,
     }
     let Ok(wire) = serde_json::from_str::<Wire<'_>>(text) else { return Message::Other };
     match (wire.kind, wire.key) {
-        ("key", Some(key)) => Message::Key(key.to_owned(), wire.resume.map(str::to_owned)),
+        ("key", Some(key)) => Message::Key(Shown {
+            key: key.to_owned(),
+            resume: wire.resume.map(str::to_owned),
+            lifetime: wire.lifetime_ms.map(Duration::from_millis),
+        }),
         ("scanned", _) => Message::Scanned,
         ("token", _) => Message::Token,
         ("denied" | "expired" | "drain", _) => Message::Over(wire.kind.to_owned()),

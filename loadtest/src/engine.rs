@@ -1,4 +1,4 @@
-//! Loads: browsers that wait, logins that arrive, logins as fast as they go.
+//! Loads: browsers that arrive, logins as fast as they go.
 
 use std::{
     sync::{
@@ -11,71 +11,17 @@ use std::{
 use tokio::task::JoinSet;
 
 use crate::{
-    crew::{Crew, Wrong},
+    crew::Crew,
     pacer::Arrivals,
-    recorder::{Measured, Step},
+    recorder::Measured,
+    visit::{Visit, Visits},
 };
 
-/// Connections that are being opened at the same time while a fleet assembles.
-const OPENERS: usize = 128;
 /// The longest that logins under way at the end may take.
 const TAIL: Duration = Duration::from_secs(12);
 
 /// A closed loop that fails at once would otherwise measure how fast it can fail.
 const AFTER_FAILURE: Duration = Duration::from_millis(20);
-
-/// Browsers that wait, until dropped: then they are gone without a word.
-pub struct Fleet {
-    tasks: JoinSet<()>,
-    /// How long it took until the last had its key.
-    pub assembled_in: Duration,
-}
-
-impl Fleet {
-    /// Opens so many, as fast as they go, and waits until each has its key or has failed.
-    pub async fn assemble(crew: &Arc<Crew>, browsers: u64) -> Self {
-        let started = Instant::now();
-        let left = Arc::new(std::sync::atomic::AtomicU64::new(browsers));
-        let mut openers = JoinSet::new();
-        for _ in 0..OPENERS {
-            let (crew, left) = (crew.clone(), left.clone());
-            openers.spawn(async move {
-                let mut opened = Vec::new();
-                let one = |left| (left > 0_u64).then(|| left - 1);
-                while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one).is_ok() {
-                    let begun = Instant::now();
-                    match crew.open().await {
-                        Ok(visitor) => opened.push(visitor),
-                        Err(Wrong(step, why)) => {
-                            crew.recorder.failure(step, begun.elapsed(), &why);
-                        }
-                    }
-                }
-                opened
-            });
-        }
-        let mut tasks = JoinSet::new();
-        while let Some(opened) = openers.join_next().await {
-            for mut visitor in opened.unwrap_or_default() {
-                let crew = crew.clone();
-                tasks.spawn(async move {
-                    let for_ever = Instant::now() + Duration::from_secs(3600);
-                    let begun = Instant::now();
-                    if let Err(why) = crew.show_until(&mut visitor, for_ever).await {
-                        crew.recorder.failure(Step::Key, begun.elapsed(), &why);
-                    }
-                });
-            }
-        }
-        Self { tasks, assembled_in: started.elapsed() }
-    }
-
-    /// How many there are still.
-    pub fn waiting(&mut self) -> usize {
-        while self.tasks.try_join_next().is_some() {}
-        self.tasks.len()
-    }
-}
 
 /// What a load came to.
 pub struct Load {
@@ -92,42 +38,59 @@ impl Load {
     }
 }
 
-/// Open loop: browsers arrive as independent people do, and each is scanned `think` later, whatever
-/// became of the others. The first `warm_up` is not counted; `begin` is called at its end.
+/// When a load begins to count, and when it ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// The first arrival.
+    pub start: Instant,
+    /// What is due before is not counted.
+    pub counts_from: Instant,
+    /// What is due later does not happen.
+    pub until: Instant,
+}
+
+impl Span {
+    /// From now on.
+    pub fn of(warm_up: Duration, time: Duration) -> Self {
+        let start = Instant::now();
+        Self { start, counts_from: start + warm_up, until: start + warm_up + time }
+    }
+
+    fn time(&self) -> Duration {
+        self.until - self.counts_from
+    }
+}
+
+/// Open loop: browsers arrive as independent people do, each for what `choose` says at its arrival,
+/// whatever became of the others. `begin` is called when it begins to count.
 pub async fn open_loop(
     crew: &Arc<Crew>,
     per_second: f64,
-    think: Duration,
-    warm_up: Duration,
-    time: Duration,
+    span: Span,
+    mut choose: impl FnMut(Instant) -> Visit,
     begin: impl FnOnce(),
 ) -> Load {
-    let start = Instant::now();
-    let measured_from = start + warm_up;
-    let until = measured_from + time;
-    let mut logins = JoinSet::new();
+    let mut visits = Visits::default();
     let mut begin = Some(begin);
-    for arrival in Arrivals::new(start, per_second, per_second.to_bits()) {
-        let due = arrival + think;
-        if due >= until {
+    for arrival in Arrivals::new(span.start, per_second, per_second.to_bits()) {
+        if arrival >= span.until {
             break;
         }
         crew.pacer.until(arrival).await;
-        if Instant::now() >= measured_from
+        if arrival >= span.counts_from
             && let Some(begin) = begin.take()
         {
             crew.recorder.reset();
             begin();
         }
-        let login = crew.clone().one_login(Some(due));
-        logins.spawn(async move {
-            let _ = login.await;
-        });
-        while logins.try_join_next().is_some() {}
+        let visit = choose(arrival);
+        // Who is scanned after the end still waits until then.
+        let counted = visit.due().is_some_and(|due| due < span.until);
+        visits.begin(crew, visit, counted);
     }
-    crew.pacer.until(until).await;
-    finish(logins).await;
-    Load { measured: crew.recorder.so_far(), time }
+    crew.pacer.until(span.until).await;
+    visits.finish(TAIL).await;
+    Load { measured: crew.recorder.so_far(), time: span.time() }
 }
 
 /// Closed loop: so many at a time, each begins anew as soon as it is done.
@@ -144,7 +107,7 @@ pub async fn closed_loop(
         let (crew, over) = (crew.clone(), over.clone());
         loops.spawn(async move {
             while !over.load(Ordering::Relaxed) {
-                if !crew.clone().one_login(None).await {
+                if !crew.clone().visit(Visit::LogIn(None)).await {
                     tokio::time::sleep(AFTER_FAILURE).await;
                 }
             }
@@ -157,11 +120,7 @@ pub async fn closed_loop(
     tokio::time::sleep(time).await;
     let load = Load { measured: crew.recorder.so_far(), time: started.elapsed() };
     over.store(true, Ordering::Relaxed);
-    finish(loops).await;
-    load
-}
-
-async fn finish(mut tasks: JoinSet<()>) {
-    let all = async { while tasks.join_next().await.is_some() {} };
+    let all = async { while loops.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(TAIL, all).await;
+    load
 }

@@ -9,14 +9,21 @@
 //!                                    -> target (servers of the run's own), proc (what they use)
 //! ```
 
+pub mod attack;
 pub mod bench;
 pub mod browser;
 pub mod crew;
 pub mod dialect;
 pub mod engine;
+pub mod fleet;
+pub mod goose_run;
+pub mod live;
+pub mod outcome;
 pub mod pacer;
 pub mod phone;
 pub mod proc;
 pub mod recorder;
+pub mod scenario;
 pub mod target;
 pub mod tokens;
+pub mod visit;

@@ -38,6 +38,11 @@ pub enum Step {
 }
 
 impl Step {
+    /// The name in our own reports.
+    pub fn name(self) -> &'static str {
+        self.goose_name().1
+    }
+
     /// The method and name in goose's reports.
     pub fn goose_name(self) -> (&'static str, &'static str) {
         match self {
@@ -105,13 +110,16 @@ impl Measured {
 /// Collects from any number of tasks.
 pub struct Recorder {
     measured: Mutex<Measured>,
+    /// Since it was last asked for: scan to token, logins, failures.
+    interval: Mutex<(Micros, u64, u64)>,
     goose: Option<UnboundedSender<Sample>>,
 }
 
 impl Recorder {
     /// One that keeps what it is told.
     pub fn new() -> Self {
-        Self { measured: Mutex::new(Measured::new()), goose: None }
+        let (measured, interval) = (Measured::new(), (micros(), 0, 0));
+        Self { measured: Mutex::new(measured), interval: Mutex::new(interval), goose: None }
     }
 
     /// One that passes every step on, too.
@@ -123,23 +131,36 @@ impl Recorder {
         self.measured.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    fn lock_interval(&self) -> MutexGuard<'_, (Micros, u64, u64)> {
+        self.interval.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Scan to token, logins and failures since the last call.
+    pub fn take_interval(&self) -> (Micros, u64, u64) {
+        std::mem::replace(&mut *self.lock_interval(), (micros(), 0, 0))
+    }
+
     /// A step that succeeded.
     pub fn step(&self, step: Step, took: Duration) {
-        let histogram = &mut self.lock().steps;
-        histogram.entry(step).or_insert_with(micros).saturating_record(in_micros(took));
+        self.lock().steps.entry(step).or_insert_with(micros).saturating_record(in_micros(took));
+        if step == Step::Token {
+            self.lock_interval().0.saturating_record(in_micros(took));
+        }
         self.tell(step, took, None);
     }
 
     /// A step that failed, and why, in words from a closed set.
     pub fn failure(&self, step: Step, took: Duration, why: &str) {
-        let (_, name) = step.goose_name();
+        let name = step.name();
         *self.lock().failures.entry(format!("{name}: {why}")).or_default() += 1;
+        self.lock_interval().2 += 1;
         self.tell(step, took, Some(why.to_owned()));
     }
 
     /// A login that ended as it should.
     pub fn login(&self) {
         self.lock().logins += 1;
+        self.lock_interval().1 += 1;
     }
 
     /// The client did something later than it was due.

@@ -10,10 +10,12 @@ use super::{Figures, Row, Settings};
 use crate::{
     crew::Crew,
     dialect::Dialect,
-    engine::{Fleet, Load, closed_loop, open_loop},
+    engine::{Load, Span, closed_loop, open_loop},
+    fleet::Fleet,
     proc,
     recorder::{Percentiles, Recorder, Step},
     target::{Error, Target, Usage, redis::Commands},
+    visit::Visit,
 };
 
 /// Between the last connection and a look at the memory.
@@ -62,7 +64,10 @@ async fn waiting(
     figures.set(Row::BytesPerSocket, bytes(before.server_pss, full.server_pss));
     figures.set(Row::RedisBytesPerSocket, bytes(before.redis_memory, full.redis_memory));
     let ours_now = proc::pss(std::process::id()).unwrap_or_default();
-    figures.set(Row::ClientBytesPerSocket, bytes(ours, ours_now));
+    // Later rounds use the memory of earlier ones again: only the first tells.
+    if bytes(ours, ours_now) > 100.0 {
+        figures.set(Row::ClientBytesPerSocket, bytes(ours, ours_now));
+    }
     progress(&format!("{n} waiting, {:.0} bytes each", bytes(before.server_pss, full.server_pss)));
 
     let idle = Duration::from_secs(settings.idle_seconds);
@@ -76,7 +81,9 @@ async fn waiting(
         let time = Duration::from_secs(settings.seconds);
         let begun = Mutex::new(Usage::default());
         let begin = || *begun.lock().unwrap_or_else(|p| p.into_inner()) = target.usage();
-        let load = open_loop(&crew, f64::from(*rate), THINK, WARM_UP, time, begin).await;
+        let log_in = |arrival| Visit::LogIn(Some(arrival + THINK));
+        let span = Span::of(WARM_UP, time);
+        let load = open_loop(&crew, f64::from(*rate), span, log_in, begin).await;
         let begun = begun.into_inner().unwrap_or_else(|p| p.into_inner());
         latencies(*rate, &load, figures);
         costs(&load, begun, target.usage(), figures, Row::CpuAt(*rate), Row::RedisCpuAt(*rate));
@@ -150,14 +157,14 @@ async fn count(crew: &Arc<Crew>, target: &Target, figures: &mut Figures) -> Resu
     // What is left of the logins before.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let heard = target.metric("scanlogin_notifications_total");
-    let monitor = redis.monitor()?;
+    let monitor = redis.questions().monitor()?;
     let logins = async {
         let mut loops = tokio::task::JoinSet::new();
         for _ in 0..COUNTED_AT_A_TIME {
             let crew = crew.clone();
             loops.spawn(async move {
                 for _ in 0..COUNTED / COUNTED_AT_A_TIME {
-                    crew.clone().one_login(None).await;
+                    crew.clone().visit(Visit::LogIn(None)).await;
                 }
             });
         }

@@ -5,7 +5,7 @@ pub mod peer;
 pub mod redis;
 pub mod service;
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, net::ToSocketAddrs, path::PathBuf, time::Duration};
 
 use self::{peer::OwnNchan, redis::OwnRedis, service::OwnService};
 use crate::{dialect::Endpoint, proc};
@@ -148,6 +148,34 @@ impl Target {
         })
     }
 
+    /// What is there already.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn there(host: &str, tokens: Vec<String>) -> Result<Self, Error> {
+        let wrong = |why: &str| Error::Host(host.to_owned(), why.to_owned());
+        let Some(authority) = host.strip_prefix("http://").or_else(|| host.strip_prefix("ws://"))
+        else {
+            return Err(wrong("only http:// is spoken: aim behind what terminates TLS"));
+        };
+        let authority = authority.trim_end_matches('/');
+        if authority.contains('/') {
+            return Err(wrong("without a path"));
+        }
+        let has_port =
+            authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let with_port = if has_port { authority.into() } else { format!("{authority}:80") };
+        let mut addresses =
+            with_port.to_socket_addrs().map_err(|error| wrong(&error.to_string()))?;
+        let address = addresses.next().ok_or_else(|| wrong("no address"))?;
+        Ok(Self {
+            endpoints: vec![Endpoint { address, host: authority.to_owned() }],
+            tokens,
+            description: host.to_owned(),
+            ..Self::default()
+        })
+    }
+
     /// The servers' processes without Redis.
     pub fn pids(&self) -> BTreeSet<u32> {
         let services = self.services.iter().map(OwnService::pid);
@@ -160,15 +188,35 @@ impl Target {
         self.services.iter().map(|service| service.metric(family)).sum()
     }
 
+    /// Looks at them from elsewhere.
+    pub fn watcher(&self) -> Watcher {
+        let redis = self.redis.as_ref();
+        Watcher { pids: self.pids(), redis: redis.map(|redis| (redis.pid(), redis.questions())) }
+    }
+
     /// Processor time and memory as of now.
     pub fn usage(&self) -> Usage {
-        let pids = self.pids();
-        let redis = self.redis.as_ref();
+        self.watcher().usage()
+    }
+}
+
+/// Looks at servers that another thread may own.
+#[derive(Clone, Debug)]
+pub struct Watcher {
+    pids: BTreeSet<u32>,
+    redis: Option<(u32, redis::Questions)>,
+}
+
+impl Watcher {
+    /// Processor time and memory as of now.
+    pub fn usage(&self) -> Usage {
+        let (pids, redis) = (&self.pids, self.redis.as_ref());
+        let memory = redis.and_then(|(_, redis)| redis.number("used_memory"));
         Usage {
             server_cpu: pids.iter().filter_map(|pid| proc::cpu(*pid)).sum(),
             server_pss: pids.iter().filter_map(|pid| proc::pss(*pid)).sum(),
-            redis_cpu: redis.and_then(|redis| proc::cpu(redis.pid())).unwrap_or_default(),
-            redis_memory: redis.and_then(|redis| redis.number("used_memory")).unwrap_or_default(),
+            redis_cpu: redis.and_then(|(pid, _)| proc::cpu(*pid)).unwrap_or_default(),
+            redis_memory: memory.unwrap_or_default(),
         }
     }
 }

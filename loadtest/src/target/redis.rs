@@ -18,9 +18,15 @@ const START_TIME: Duration = Duration::from_secs(5);
 /// A redis-server without persistence.
 #[derive(Debug)]
 pub struct OwnRedis {
-    port: u16,
+    questions: Questions,
     process: Own,
     _directory: TempDir,
+}
+
+/// Asks a redis-server on the loopback interface, on connections of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Questions {
+    port: u16,
 }
 
 /// Whether redis-server is installed.
@@ -43,9 +49,9 @@ impl OwnRedis {
             .current_dir(directory.path())
             .stdout(Stdio::null());
         let process = Own::start(&mut command)?;
-        let redis = Self { port, process, _directory: directory };
+        let redis = Self { questions: Questions { port }, process, _directory: directory };
         let deadline = Instant::now() + START_TIME;
-        while redis.ask("PING").is_err() {
+        while redis.questions.ask("PING").is_err() {
             if Instant::now() > deadline {
                 return Err(io::ErrorKind::TimedOut.into());
             }
@@ -56,7 +62,7 @@ impl OwnRedis {
 
     /// Its URL.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://127.0.0.1:{}", self.questions.port)
     }
 
     /// Its process id.
@@ -64,11 +70,18 @@ impl OwnRedis {
         self.process.pid()
     }
 
+    /// How to ask it something.
+    pub fn questions(&self) -> Questions {
+        self.questions
+    }
+}
+
+impl Questions {
     /// Sends an inline command on a connection of its own, and reads a bulk or simple answer.
     ///
     /// # Errors
     /// Those of the connection.
-    pub fn ask(&self, command: &str) -> io::Result<String> {
+    pub fn ask(self, command: &str) -> io::Result<String> {
         let mut stream = self.connect()?;
         stream.write_all(format!("{command}\r\n").as_bytes())?;
         let mut bytes = Vec::new();
@@ -89,34 +102,24 @@ impl OwnRedis {
         }
     }
 
-    fn connect(&self) -> io::Result<TcpStream> {
+    fn connect(self) -> io::Result<TcpStream> {
         let stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(START_TIME))?;
         Ok(stream)
     }
 
     /// A number of `INFO`.
-    pub fn number(&self, name: &str) -> Option<u64> {
+    pub fn number(self, name: &str) -> Option<u64> {
         let info = self.ask("INFO").ok()?;
         let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
         line.trim().parse().ok()
-    }
-
-    /// Calls by command, those inside scripts among them.
-    pub fn calls(&self) -> BTreeMap<String, u64> {
-        let info = self.ask("INFO commandstats").unwrap_or_default();
-        let calls = info.lines().filter_map(|line| {
-            let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
-            Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
-        });
-        calls.collect()
     }
 
     /// Watches every command from now on. It slows Redis: for counting, never beside a clock.
     ///
     /// # Errors
     /// Those of the connection.
-    pub fn monitor(&self) -> io::Result<Monitor> {
+    pub fn monitor(self) -> io::Result<Monitor> {
         let mut stream = self.connect()?;
         stream.write_all(b"MONITOR\r\n")?;
         let mut ok = [0; 5];

@@ -128,7 +128,9 @@ fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     Some((field("address")?, field("admin_address")?))
 }
 
-/// The service's binary beside our own, built as we are, if cargo is there to do it.
+/// The service's binary beside our own. A release build is brought up to date first, if cargo is
+/// there to do it, since figures of yesterday's code mislead; a debug build, which is for tests,
+/// only where there is none.
 ///
 /// # Errors
 /// Where there is none.
@@ -136,12 +138,14 @@ pub fn binary() -> Result<PathBuf, Error> {
     let ours = std::env::current_exe()?;
     // target/<profile>/loadtest, or target/<profile>/deps/<a test>.
     let folder = ours.ancestors().skip(1).find(|folder| !folder.ends_with("deps"));
-    let beside = folder.map(|folder| folder.join("scanlogin")).ok_or(Error::NoBinary)?;
+    let folder = folder.ok_or(Error::NoBinary)?;
+    let beside = folder.join("scanlogin");
+    let release = folder.ends_with("release");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().filter(|root| root.is_dir());
-    if let Some(root) = root {
+    if let Some(root) = root.filter(|_| release || !beside.is_file()) {
         let mut cargo = Command::new("cargo");
         cargo.args(["build", "--quiet", "--package", "scanlogin", "--bin", "scanlogin"]);
-        if folder.is_some_and(|folder| folder.ends_with("release")) {
+        if release {
             cargo.arg("--release");
         }
         // Where it fails, what was built before does.
