@@ -121,6 +121,7 @@ async fn left_in_redis(world: &World, stories: &[Story]) -> Vec<String> {
     wrong
 }
 
+#[expect(clippy::disallowed_methods, reason = "how tests/faults says which seeds to run")]
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
