@@ -107,6 +107,14 @@ fn sources(folder: &std::path::Path) -> String {
 }
 
 #[test]
+fn its_acl_is_the_one_that_is_tested() {
+    let readme = std::fs::read_to_string(README).expect("a README");
+    let line =
+        format!("ACL SETUSER scanlogin on >password {}\n", crate::faults::access::MINIMAL_ACL);
+    assert!(readme.contains(&line), "{line}");
+}
+
+#[test]
 fn its_tables_are_those_of_the_code() {
     check("settings", &settings());
     check("close codes", &close_codes());

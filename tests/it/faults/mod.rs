@@ -2,7 +2,7 @@
 //!
 //! Each file is about one thing that dies; `history` mixes them at random and checks the rules.
 
-mod access;
+pub(crate) mod access;
 mod cluster;
 mod deadline;
 mod drain;
