@@ -249,6 +249,10 @@ labels! {
         UpgradeRequired = "426",
         /// 429
         TooMany = "429",
+        /// 500
+        Internal = "500",
+        /// 502
+        BadGateway = "502",
         /// 503
         Unavailable = "503",
         /// Any other.

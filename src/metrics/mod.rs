@@ -97,6 +97,7 @@ const WAIT: &[f64] = &[1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 9
 pub struct Metrics {
     registry: Registry,
     pub waiting_sockets: IntGauge,
+    pub max_waiting_sockets: IntGauge,
     pub sockets_opened: CounterBy<ProtocolLabel>,
     pub sockets_refused: CounterBy<RefusedReason>,
     pub logins: CounterBy<LoginOutcome>,
@@ -145,6 +146,11 @@ impl Metrics {
         register(&registry, Gauge::with_opts(build)).set(1.0);
         Self {
             waiting_sockets: gauge("scanlogin_waiting_sockets", "Open WebSockets"),
+            max_waiting_sockets: gauge(
+                "scanlogin_max_waiting_sockets",
+                "Most WebSockets that this instance takes: SCANLOGIN_MAX_WAITING, or what its open \
+                 files allow",
+            ),
             sockets_opened: CounterBy::new(
                 &registry,
                 "scanlogin_sockets_opened_total",

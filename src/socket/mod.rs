@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 
 pub use self::waiting::Waiting;
 use self::{
-    transport::{Incoming, MAX_FRAME, Pump, Pumped},
+    transport::{Incoming, MAX_FRAME, Pump, Pumped, Wire},
     upgrade::UpgradeHook,
     waiting::Opening,
 };
@@ -104,6 +104,7 @@ pub struct Admission {
 impl Admission {
     /// A door for `most` sockets.
     pub fn new(most: usize, metrics: Arc<Metrics>) -> Self {
+        metrics.max_waiting_sockets.set(most as i64);
         let (taken, draining, left) = Default::default();
         Self { most, taken, draining, left, metrics }
     }
@@ -242,20 +243,20 @@ pub async fn open(request: HttpRequest, worker: Rc<Worker>) -> Result<HttpRespon
     let base = worker.bases.intern(client.public_base(&worker.config));
     let mut response = response.finish();
     let Wanted { protocol, qr_svg, .. } = wanted;
-    response.extensions_mut().insert(UpgradeHook::new(move |io, early| {
+    response.extensions_mut().insert(UpgradeHook::new(move |io, early, head| {
         let held = reserved.map(Reserved::take);
         worker.metrics.sockets_opened.inc(label);
         let opening = Opening { conn, held, protocol, base, qr_svg, opened, seat };
         let metrics = worker.metrics.clone();
-        let io = Rc::new(io);
+        let wire = Rc::new(Wire::new(io, head));
         let context = WebsocketContext::with_codec(
-            Waiting::new(worker, opening),
-            Incoming::new(io.clone(), early),
+            Waiting::new(worker, wire.clone(), opening),
+            Incoming::new(wire.clone(), early),
             Codec::new().max_size(MAX_FRAME),
         );
         // Made out here: a task that first held the context and then the pump would keep room for
         // both, half a kilobyte a socket.
-        let pump = Pump::new(io, context);
+        let pump = Pump::new(wire, context);
         actix_rt::spawn(async move {
             if pump.await == Pumped::Slow {
                 metrics.slow_clients.inc();

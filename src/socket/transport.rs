@@ -2,12 +2,12 @@
 //!
 //! [`Incoming`] waits for readability and reads into the stack: an idle socket owns no buffer. It
 //! checks each frame's declared length before the bytes go on, because the WebSocket codec checks
-//! only once a whole frame is in memory. [`Pump`] drives the actor and writes what it says; it never
-//! waits for the client to read before it lets the actor run, so a client that does not read stops
-//! nothing but itself.
+//! only once a whole frame is in memory. [`Wire`] takes the frames that the actor says; [`Pump`]
+//! drives the actor and writes them. It never waits for the client to read before it lets the actor
+//! run, so a client that does not read stops nothing but itself.
 
 use std::{
-    collections::VecDeque,
+    cell::RefCell,
     io,
     pin::Pin,
     rc::Rc,
@@ -15,8 +15,10 @@ use std::{
     time::Duration,
 };
 
+use actix_codec::Encoder;
+use actix_http::ws::{Codec, Message};
 use actix_web::{Error, error::PayloadError};
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use futures_util::Stream;
 use tokio::{
     io::Interest,
@@ -34,6 +36,28 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// Bytes read at a time, on the stack.
 const CHUNK: usize = 2048;
+
+/// A socket, and what is to be written to it. Frames go here and not through the context's own queue,
+/// which would keep its block for as long as the socket lives.
+pub struct Wire {
+    io: TcpStream,
+    /// Without a block of its own while nothing waits.
+    out: RefCell<BytesMut>,
+}
+
+impl Wire {
+    /// A socket whose first bytes, the answer to its handshake, are still to be written: they go out
+    /// together with the first frame.
+    pub fn new(io: TcpStream, head: BytesMut) -> Self {
+        Self { io, out: RefCell::new(head) }
+    }
+
+    /// Says a frame; the pump writes it.
+    pub fn say(&self, message: Message) {
+        // The only error is a message that is no frame, such as a continuation out of place.
+        let _ = Codec::new().encode(message, &mut self.out.borrow_mut());
+    }
+}
 
 /// Watches the frame headers in a stream of bytes.
 #[derive(Default)]
@@ -96,7 +120,7 @@ impl FrameGuard {
 
 /// What the client sends, as a stream for the WebSocket context.
 pub struct Incoming {
-    io: Rc<TcpStream>,
+    wire: Rc<Wire>,
     guard: FrameGuard,
     /// Bytes that came with the handshake.
     early: Bytes,
@@ -107,9 +131,9 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// Reads from `io`, after the bytes that came early.
-    pub fn new(io: Rc<TcpStream>, early: Bytes) -> Self {
-        Self { io, guard: FrameGuard::default(), early, yielded: false, ended: false }
+    /// Reads from the socket, after the bytes that came early.
+    pub fn new(wire: Rc<Wire>, early: Bytes) -> Self {
+        Self { wire, guard: FrameGuard::default(), early, yielded: false, ended: false }
     }
 
     fn hand_on(&mut self, chunk: Bytes) -> Poll<Option<Result<Bytes, PayloadError>>> {
@@ -140,12 +164,12 @@ impl Stream for Incoming {
             return self.hand_on(early);
         }
         loop {
-            if ready!(self.io.poll_read_ready(cx)).is_err() {
+            if ready!(self.wire.io.poll_read_ready(cx)).is_err() {
                 self.ended = true;
                 return Poll::Ready(None);
             }
             let mut chunk = [0; CHUNK];
-            match self.io.try_read(&mut chunk) {
+            match self.wire.io.try_read(&mut chunk) {
                 Ok(0) => {
                     self.ended = true;
                     return Poll::Ready(None);
@@ -172,13 +196,11 @@ pub enum Pumped {
     Slow,
 }
 
-/// Drives the actor's context and writes what comes out of it.
+/// Drives the actor's context and writes what it says.
 pub struct Pump<S> {
-    io: Rc<TcpStream>,
+    wire: Rc<Wire>,
     /// The context; `None` once the actor has stopped.
     context: Option<Pin<Box<S>>>,
-    backlog: VecDeque<Bytes>,
-    backlog_bytes: usize,
     /// Runs from when the actor has stopped.
     linger: Option<Pin<Box<Sleep>>>,
     shut: bool,
@@ -186,29 +208,18 @@ pub struct Pump<S> {
 
 impl<S: Stream<Item = Result<Bytes, Error>>> Pump<S> {
     /// A pump between a context and its socket.
-    pub fn new(io: Rc<TcpStream>, context: S) -> Self {
-        Self {
-            io,
-            context: Some(Box::pin(context)),
-            backlog: VecDeque::new(),
-            backlog_bytes: 0,
-            linger: None,
-            shut: false,
-        }
+    pub fn new(wire: Rc<Wire>, context: S) -> Self {
+        Self { wire, context: Some(Box::pin(context)), linger: None, shut: false }
     }
 
-    /// Lets the actor run and takes what it says.
+    /// Lets the actor run, and writes what it said.
     fn poll_context(&mut self, cx: &mut Context<'_>) -> Result<(), Pumped> {
         while let Some(context) = &mut self.context {
             match context.as_mut().poll_next(cx) {
-                Poll::Pending => return Ok(()),
+                Poll::Pending => return self.poll_write(cx),
+                // What the context's own queue was given, if anything.
                 Poll::Ready(Some(Ok(bytes))) => {
-                    self.backlog_bytes += bytes.len();
-                    self.backlog.push_back(bytes);
-                    if self.backlog_bytes > MAX_BACKLOG {
-                        return Err(Pumped::Slow);
-                    }
-                    // Mostly the socket takes it at once, and nothing is kept.
+                    self.wire.out.borrow_mut().extend_from_slice(&bytes);
                     self.poll_write(cx)?;
                 }
                 Poll::Ready(Some(Err(_)) | None) => {
@@ -217,21 +228,19 @@ impl<S: Stream<Item = Result<Bytes, Error>>> Pump<S> {
                 }
             }
         }
-        Ok(())
+        self.poll_write(cx)
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<(), Pumped> {
-        while let Some(front) = self.backlog.front_mut() {
-            match self.io.try_write(front) {
-                Ok(n) => {
-                    self.backlog_bytes -= n;
-                    front.advance(n);
-                    if front.is_empty() {
-                        self.backlog.pop_front();
-                    }
-                }
+        let mut out = self.wire.out.borrow_mut();
+        while !out.is_empty() {
+            match self.wire.io.try_write(&out) {
+                Ok(n) => out.advance(n),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    match self.io.poll_write_ready(cx) {
+                    if out.len() > MAX_BACKLOG {
+                        return Err(Pumped::Slow);
+                    }
+                    match self.wire.io.poll_write_ready(cx) {
                         Poll::Ready(Ok(())) => {}
                         Poll::Ready(Err(_)) => return Err(Pumped::Broken),
                         Poll::Pending => return Ok(()),
@@ -240,8 +249,8 @@ impl<S: Stream<Item = Result<Bytes, Error>>> Pump<S> {
                 Err(_) => return Err(Pumped::Broken),
             }
         }
-        // An empty deque keeps its block; an idle socket should not.
-        self.backlog = VecDeque::new();
+        // An idle socket keeps no block for what it may say later.
+        *out = BytesMut::new();
         Ok(())
     }
 
@@ -252,19 +261,19 @@ impl<S: Stream<Item = Result<Bytes, Error>>> Pump<S> {
         {
             return Poll::Ready(Pumped::Closed);
         }
-        if !self.backlog.is_empty() {
+        if !self.wire.out.borrow().is_empty() {
             return Poll::Pending;
         }
         if !std::mem::replace(&mut self.shut, true)
-            && socket2::SockRef::from(&*self.io).shutdown(std::net::Shutdown::Write).is_err()
+            && socket2::SockRef::from(&self.wire.io).shutdown(std::net::Shutdown::Write).is_err()
         {
             return Poll::Ready(Pumped::Broken);
         }
         loop {
-            if ready!(self.io.poll_read_ready(cx)).is_err() {
+            if ready!(self.wire.io.poll_read_ready(cx)).is_err() {
                 return Poll::Ready(Pumped::Broken);
             }
-            match self.io.try_read(&mut [0; CHUNK]) {
+            match self.wire.io.try_read(&mut [0; CHUNK]) {
                 Ok(0) => return Poll::Ready(Pumped::Closed),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -279,7 +288,7 @@ impl<S: Stream<Item = Result<Bytes, Error>>> Future for Pump<S> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Pumped> {
         let this = &mut *self;
-        if let Err(pumped) = this.poll_write(cx).and_then(|()| this.poll_context(cx)) {
+        if let Err(pumped) = this.poll_context(cx) {
             // Dropping the context stops the actor, which cleans up.
             this.context = None;
             return Poll::Ready(pumped);
@@ -375,11 +384,15 @@ mod tests {
         (listener.accept().await.unwrap().0, client)
     }
 
+    fn wire(io: TcpStream) -> Rc<Wire> {
+        Rc::new(Wire::new(io, BytesMut::new()))
+    }
+
     #[tokio::test]
     async fn a_client_that_does_not_read_is_cut_when_its_backlog_is_full() {
         let (server, _client) = pair().await;
         let endless = stream::repeat_with(|| Ok(Bytes::from_static(&[0; 1024])));
-        assert_eq!(Pump::new(Rc::new(server), endless).await, Pumped::Slow);
+        assert_eq!(Pump::new(wire(server), endless).await, Pumped::Slow);
     }
 
     #[tokio::test]
@@ -388,7 +401,7 @@ mod tests {
         let (server, mut client) = pair().await;
         client.write_all(&[7; 10_000]).await.unwrap();
         let said = stream::iter([Ok(Bytes::from_static(b"token"))]);
-        let pump = Pump::new(Rc::new(server), said);
+        let pump = Pump::new(wire(server), said);
         let client = async move {
             let mut text = Vec::new();
             client.read_to_end(&mut text).await.unwrap();
@@ -404,7 +417,7 @@ mod tests {
         let mut flood = frame(0);
         flood = flood.repeat(2000);
         client.write_all(&flood).await.unwrap();
-        let mut incoming = Incoming::new(Rc::new(server), Bytes::new());
+        let mut incoming = Incoming::new(wire(server), Bytes::new());
         let first = incoming.next().await.unwrap().unwrap();
         assert!(first.len() <= CHUNK);
         let waker = futures_util::task::noop_waker();

@@ -3,7 +3,7 @@
 //! Such a request leaves the HTTP/1 dispatcher and reaches [`UpgradeService`]. It calls a second
 //! instance of the same application, so that routes, extractors and middleware all apply, and looks
 //! whether the response carries an [`UpgradeHook`]. If so, the dispatcher's two buffers of 8 KiB are
-//! dropped, the 101 is written, and the hook gets the socket; else the response is written and the
+//! dropped, and the hook gets the socket and the 101 to write; else the response is written and the
 //! connection closed. The stock way would keep both buffers for as long as the socket lives.
 
 use std::{cell::RefCell, fmt::Display, marker::PhantomData, rc::Rc};
@@ -15,24 +15,27 @@ use actix_http::{
     h1,
 };
 use actix_service::{Service, ServiceFactory};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::LocalBoxFuture;
 use tokio::net::TcpStream;
 
 use super::transport::write_and_close;
 
-/// What a handler leaves in its response's extensions: called with the socket, and the bytes that
-/// came early, once the 101 is written.
+/// What a handler leaves in its response's extensions: called with the socket, the bytes that came
+/// early, and the 101's head, which the hook writes together with what it has to say first.
 pub struct UpgradeHook(RefCell<Option<HookFn>>);
 
-type HookFn = Box<dyn FnOnce(TcpStream, Bytes)>;
+type HookFn = Box<dyn FnOnce(TcpStream, Bytes, BytesMut)>;
 
 impl UpgradeHook {
     /// A hook.
-    pub fn new(hook: impl FnOnce(TcpStream, Bytes) + 'static) -> Self {
+    pub fn new(hook: impl FnOnce(TcpStream, Bytes, BytesMut) + 'static) -> Self {
         Self(RefCell::new(Some(Box::new(hook))))
     }
 }
+
+/// Room for the head of a 101 and a first frame, in bytes.
+const HEAD: usize = 1024;
 
 /// Makes an [`UpgradeService`] for each worker.
 pub struct UpgradeFactory<F, B>(F, PhantomData<B>);
@@ -135,24 +138,11 @@ async fn serve(response: Response<BoxBody>, framed: Framed<TcpStream, h1::Codec>
         }
         return;
     };
-    if codec.encode(h1::Message::Item((response, BodySize::None)), &mut out).is_err() {
-        return;
-    }
-    if write_all(&io, &out).await.is_ok() {
+    // A block of its own size: the dispatcher's is 8 KiB.
+    let mut head = BytesMut::with_capacity(out.len() + HEAD);
+    head.extend_from_slice(&out);
+    if codec.encode(h1::Message::Item((response, BodySize::None)), &mut head).is_ok() {
         // A copy of the few bytes that may have come early, or nothing: not the buffer.
-        let early = Bytes::copy_from_slice(&early);
-        hook(io, early);
+        hook(io, Bytes::copy_from_slice(&early), head);
     }
-}
-
-async fn write_all(io: &TcpStream, mut bytes: &[u8]) -> std::io::Result<()> {
-    while !bytes.is_empty() {
-        io.writable().await?;
-        match io.try_write(bytes) {
-            Ok(n) => bytes = &bytes[n..],
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

@@ -2,54 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::StreamExt;
 use serde_json::json;
-use tokio::task::JoinHandle;
 
-use crate::helpers::{Browser, Closed, Phone, RedisServer, Service, Settings};
+use crate::helpers::{
+    Browser, Closed, Phone, RedisServer, Service, Settings, recording::Recording,
+};
 
 /// Most commands that a one-step login may send (design, "Numbers to build for").
 const MOST_COMMANDS: usize = 7;
 const LOGINS: usize = 10;
-
-/// Everything that Redis executes, as MONITOR tells it.
-pub(crate) struct Recording {
-    task: JoinHandle<()>,
-    lines: std::sync::Arc<std::sync::Mutex<Vec<String>>>,
-}
-
-impl Recording {
-    pub(crate) async fn start(redis: &RedisServer) -> Self {
-        let client = redis::Client::open(redis.url()).expect("a URL");
-        let monitor = client.get_async_monitor().await.expect("MONITOR works");
-        let lines = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-        let kept = lines.clone();
-        let task = tokio::spawn(async move {
-            let mut stream = monitor.into_on_message::<String>();
-            while let Some(line) = stream.next().await {
-                kept.lock().expect("never poisoned").push(line);
-            }
-        });
-        Self { task, lines }
-    }
-
-    /// What was recorded up to now; everything that was executed before this call is in it.
-    pub(crate) async fn lines(&self, redis: &RedisServer) -> Vec<String> {
-        let mark = format!("mark-{:?}", std::time::Instant::now());
-        redis.command::<String>(&["ECHO", &mark]).await;
-        crate::helpers::eventually("the recording has come so far", || async {
-            let lines = self.lines.lock().expect("never poisoned");
-            lines.iter().any(|line| line.contains(&mark)).then(|| lines.clone())
-        })
-        .await
-    }
-}
-
-impl Drop for Recording {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
 
 /// Commands of the service by name: sent by it, and called inside its scripts.
 fn counted(lines: &[String]) -> (BTreeMap<String, usize>, BTreeMap<String, usize>) {

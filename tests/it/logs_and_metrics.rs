@@ -5,12 +5,10 @@ use std::collections::BTreeSet;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use crate::{
-    economy::Recording,
-    helpers::{
-        Browser, Closed, Phone, Process, RedisServer, Service, Settings, both,
-        phone::{logout, verify},
-    },
+use crate::helpers::{
+    Browser, Closed, Phone, Process, RedisServer, Service, Settings, both,
+    phone::{logout, verify},
+    recording::Recording,
 };
 
 /// The names of the contract's section 7 that exist so far, with a label where they have one.

@@ -69,6 +69,51 @@ fn check(name: &str, table: &str) {
     std::fs::write(README, updated).expect("a writable README");
 }
 
+/// Every `name` in the last column of "What happens when" is a test's.
+#[test]
+fn what_it_says_of_faults_is_tested() {
+    let readme = std::fs::read_to_string(README).expect("a README");
+    let (_, section) = readme.split_once("## What happens when").expect("the section");
+    let (section, _) = section.split_once("\n## ").expect("its end");
+    let tests: String =
+        sources(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it")));
+    let rows = section.lines().filter(|line| line.starts_with("| ") && line.ends_with("` |"));
+    let mut seen = 0;
+    for row in rows {
+        let name = row.trim_end_matches("` |").rsplit('`').next().expect("a name");
+        // Some tests are a macro's: the store they run on is the end of their name.
+        let stem = name.trim_end_matches("_with_redis").trim_end_matches("_in_memory");
+        assert!(tests.contains(stem), "no test {name}");
+        seen += 1;
+    }
+    assert!(seen > 10, "the table's form has changed: {seen}");
+}
+
+fn sources(folder: &std::path::Path) -> String {
+    let entries =
+        std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("one").path());
+    entries
+        .map(|path| {
+            if path.is_dir() {
+                return sources(&path);
+            }
+            // This file quotes the README; it proves nothing.
+            if path.ends_with("readme.rs") {
+                return String::new();
+            }
+            std::fs::read_to_string(path).unwrap_or_default()
+        })
+        .collect()
+}
+
+#[test]
+fn its_acl_is_the_one_that_is_tested() {
+    let readme = std::fs::read_to_string(README).expect("a README");
+    let line =
+        format!("ACL SETUSER scanlogin on >password {}\n", crate::faults::access::MINIMAL_ACL);
+    assert!(readme.contains(&line), "{line}");
+}
+
 #[test]
 fn its_tables_are_those_of_the_code() {
     check("settings", &settings());

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::helpers::{
     Browser, Phone, Process, RedisServer, Service, Settings, eventually, phone::verify,
+    recording::Recording,
 };
 
 const CROWD: usize = 500;
@@ -182,6 +183,7 @@ async fn while_redis_is_away_everybody_is_told_so_and_nobody_hangs() {
 #[tokio::test]
 async fn where_notifications_cannot_be_had_one_warning_says_so_and_polling_logs_in() {
     let redis = RedisServer::with(&["--rename-command", "CONFIG", ""]).await;
+    let recording = Recording::start(&redis).await;
     let process = Process::start(Settings::redis(&redis)).await;
     let (mut plain, plain_key) = Browser::plain(process.address).await;
     let (mut json, key) = Browser::json(process.address).await;
@@ -190,6 +192,13 @@ async fn where_notifications_cannot_be_had_one_warning_says_so_and_polling_logs_
     assert!(plain.text().await.len() > 100);
     assert_eq!(phone.scan(key["key"].as_str().unwrap()).await.codes(), (200, 100));
     assert_eq!(json.message().await["type"], "token");
+    // With the third canary, the second has been waited for in vain too.
+    eventually("it goes on trying", || async {
+        let lines = recording.lines(&redis).await;
+        let is_canary = |line: &&String| line.contains("\"SET\" \"scanlogin:probe:");
+        (lines.iter().filter(is_canary).count() >= 3).then_some(())
+    })
+    .await;
     let log = process.log();
     let warnings: Vec<_> = log
         .lines()

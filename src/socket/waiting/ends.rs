@@ -1,6 +1,6 @@
 //! The ways in which a login leaves its socket. Each takes `held` out, so each counts once.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use actix::{ActorFutureExt, AsyncContext, WrapFuture};
 
@@ -87,7 +87,7 @@ impl Waiting {
                     self.unregister(&held);
                 }
                 let retry_in_ms = u64::from(self.worker.entropy.bytes::<1>()[0]) * 4;
-                self.say(&ServerMessage::Drain { retry_in_ms }, ctx);
+                self.say(&ServerMessage::Drain { retry_in_ms });
                 self.close(Close::Restart, ctx);
             }
             (Phase::Introducing | Phase::Resuming, _) => self.close(Close::Restart, ctx),
@@ -97,7 +97,7 @@ impl Waiting {
     }
 
     /// The browser has the token: nothing more is to be announced, then it is written down.
-    pub(super) fn acknowledged(&mut self, user: Box<str>) {
+    pub(super) fn acknowledged(&mut self, user: Rc<String>) {
         let Some(held) = self.held.take() else { return };
         let (worker, conn) = (self.worker.clone(), self.conn);
         let under_way = worker.background.begin();

@@ -1,8 +1,9 @@
 //! The record decides, the actor follows.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use actix::{ActorFutureExt, AsyncContext, WrapFuture};
+use actix_http::ws::Message;
 
 use super::{Ctx, Phase, RECEIVED_WAIT, Reading, Waiting};
 use crate::{
@@ -61,8 +62,11 @@ impl Waiting {
         if login.epoch > held.epoch {
             return self.taken_over(ctx);
         }
-        if login.epoch < held.epoch && !matches!(login.state, State::Ended { .. }) {
-            // The take-over that brought us here was lost with the store.
+        let is_open = matches!(login.state, State::Waiting { .. } | State::Scanned { .. });
+        if login.epoch < held.epoch && is_open && self.now() < held.deadline {
+            // The take-over that brought us here was lost with the store. What is approved needs no
+            // new owner: our acknowledgement will raise the epoch, and past the deadline nothing
+            // is made again, so a token that waits would be waited for in vain.
             return self.reclaim(ctx);
         }
         let rescued = match login.state {
@@ -70,7 +74,7 @@ impl Waiting {
                 if matches!(self.phase, Phase::Scanned(_)) {
                     // The claim was lost with the store: show a code again.
                     self.phase = Phase::Waiting;
-                    self.show_key(ctx);
+                    self.show_key();
                 }
                 false
             }
@@ -81,7 +85,7 @@ impl Waiting {
                     if let Some(held) = &mut self.held {
                         held.deadline = deadline;
                     }
-                    self.show_scanned(deadline, &scan, ctx);
+                    self.show_scanned(deadline, &scan);
                 }
                 open && !known
             }
@@ -126,11 +130,11 @@ impl Waiting {
             return self.end(LoginOutcome::Failed, Close::Failure, ctx);
         };
         held.deadline = collect_until;
-        let user: Box<str> = scan.user.as_str().into();
+        let user = Rc::new(scan.user.clone());
         match self.protocol {
             Protocol::Plain => {
                 // Token and close together; the client's Close acknowledges.
-                ctx.text(token.token);
+                self.wire.say(Message::Text(token.token.into()));
                 self.phase = Phase::Pushed { user, closing: true };
                 self.send_close(Close::Done, ctx);
             }
@@ -141,7 +145,7 @@ impl Waiting {
                     expires_in: token.expires_at.saturating_sub(now.as_secs()),
                     user: &user,
                 };
-                self.say(&message, ctx);
+                self.say(&message);
                 self.phase = Phase::Pushed { user, closing: false };
                 ctx.run_later(RECEIVED_WAIT, |waiting, ctx| {
                     if let Phase::Pushed { closing: closing @ false, .. } = &mut waiting.phase {

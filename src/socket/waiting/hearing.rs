@@ -97,7 +97,7 @@ impl Waiting {
                 // No code at all is what `close()` without an argument sends.
                 let left = matches!(code, None | Some(1000 | 1005));
                 let pushed = matches!(phase, Phase::Pushed { .. });
-                ctx.close(reason);
+                self.wire.say(Message::Close(reason));
                 let because = if left && !pushed { Because::Left } else { Because::Lost };
                 self.let_go(because);
             }
@@ -128,7 +128,7 @@ impl StreamHandler<Result<Message, ProtocolError>> for Waiting {
                 self.close(Close::Malformed, ctx);
             }
             Message::Continuation(item) => self.hear_fragment(item, ctx),
-            Message::Ping(bytes) => ctx.pong(&bytes),
+            Message::Ping(bytes) => self.wire.say(Message::Pong(bytes)),
             Message::Pong(_) => self.unanswered_pings = 0,
             Message::Close(reason) => self.hear_close(reason, ctx),
             Message::Binary(_) | Message::Nop => {}

@@ -19,10 +19,11 @@ mod resuming;
 use std::{rc::Rc, time::Duration};
 
 use actix::{Actor, ActorContext, AsyncContext, Handler, WeakAddr, dev::SendError};
-use actix_http::ws::{CloseCode, CloseReason};
+use actix_http::ws::{CloseCode, CloseReason, Message};
 use actix_web_actors::ws::WebsocketContext;
+use bytes::Bytes;
 
-use super::{Seat, Worker};
+use super::{Seat, Worker, transport::Wire};
 use crate::{
     clock::Timestamp,
     close::Close,
@@ -54,7 +55,7 @@ enum Phase {
     /// Somebody has scanned and must confirm: this claim.
     Scanned(Box<Scan>),
     /// The token is out; `closing`: so is our Close.
-    Pushed { user: Box<str>, closing: bool },
+    Pushed { user: Rc<String>, closing: bool },
     /// Our Close is out; nothing but its answer matters.
     Closing,
 }
@@ -70,6 +71,7 @@ enum Reading {
 /// The actor.
 pub struct Waiting {
     worker: Rc<Worker>,
+    wire: Rc<Wire>,
     conn: ConnId,
     /// The login that this socket must still bring to an end. `None` before a resume, and after
     /// the end.
@@ -109,10 +111,11 @@ pub(super) struct Opening {
 type Ctx = WebsocketContext<Waiting>;
 
 impl Waiting {
-    pub(super) fn new(worker: Rc<Worker>, opening: Opening) -> Self {
+    pub(super) fn new(worker: Rc<Worker>, wire: Rc<Wire>, opening: Opening) -> Self {
         let Opening { conn, held, protocol, base, qr_svg, opened, seat } = opening;
         Self {
             worker,
+            wire,
             conn,
             phase: if held.is_some() { Phase::Waiting } else { Phase::Introducing },
             held,
@@ -143,12 +146,12 @@ impl Waiting {
         self.worker.store.now()
     }
 
-    fn say(&self, message: &ServerMessage<'_>, ctx: &mut Ctx) {
-        ctx.text(message.to_text());
+    fn say(&self, message: &ServerMessage<'_>) {
+        self.wire.say(Message::Text(message.to_text().into()));
     }
 
     /// Shows the code of this moment.
-    fn show_key(&mut self, ctx: &mut Ctx) {
+    fn show_key(&mut self) {
         let now = self.now();
         let Some(held) = &self.held else { return };
         let windows = held.windows();
@@ -156,7 +159,7 @@ impl Waiting {
         self.code = seq;
         let key = Key { id: held.id, code: held.seed.code(seq) }.expose();
         if self.protocol == Protocol::Plain {
-            ctx.text(key);
+            self.wire.say(Message::Text(key.into()));
             return;
         }
         let until = windows.next_after(seq).unwrap_or(held.deadline);
@@ -172,10 +175,10 @@ impl Waiting {
             lifetime_ms: now.until(held.deadline).as_millis() as u64,
             resume: &resume,
         };
-        self.say(&message, ctx);
+        self.say(&message);
     }
 
-    fn show_scanned(&mut self, deadline: Timestamp, scan: &Scan, ctx: &mut Ctx) {
+    fn show_scanned(&mut self, deadline: Timestamp, scan: &Scan) {
         self.phase = Phase::Scanned(Box::new(scan.clone()));
         if self.protocol == Protocol::Json {
             let message = ServerMessage::Scanned {
@@ -183,7 +186,7 @@ impl Waiting {
                 picture: scan.profile.picture.as_deref(),
                 lifetime_ms: self.now().until(deadline).as_millis() as u64,
             };
-            self.say(&message, ctx);
+            self.say(&message);
         }
         self.reschedule(deadline, None);
     }
@@ -194,9 +197,11 @@ impl Waiting {
             return;
         }
         match (self.protocol, close) {
-            (Protocol::Plain, _) if close.plain_again() => ctx.text(AGAIN),
-            (Protocol::Json, Close::Expired) => self.say(&ServerMessage::Expired, ctx),
-            (Protocol::Json, Close::Denied) => self.say(&ServerMessage::Denied, ctx),
+            (Protocol::Plain, _) if close.plain_again() => {
+                self.wire.say(Message::Text(AGAIN.into()));
+            }
+            (Protocol::Json, Close::Expired) => self.say(&ServerMessage::Expired),
+            (Protocol::Json, Close::Denied) => self.say(&ServerMessage::Denied),
             _ => {}
         }
         self.phase = Phase::Closing;
@@ -208,7 +213,8 @@ impl Waiting {
             Protocol::Plain => (close.plain_code(), None),
             Protocol::Json => (close.code(), Some(close.meaning().to_owned())),
         };
-        ctx.close(Some(CloseReason { code: CloseCode::from(code), description }));
+        let reason = CloseReason { code: CloseCode::from(code), description };
+        self.wire.say(Message::Close(Some(reason)));
         ctx.run_later(CLOSE_WAIT, |_, ctx| ctx.stop());
     }
 }
@@ -221,7 +227,7 @@ impl Actor for Waiting {
             Some(held) => {
                 let (id, socket) = (held.id, ctx.address().downgrade());
                 self.worker.registry.tell(Attach { id, conn: self.conn, socket });
-                self.show_key(ctx);
+                self.show_key();
                 let waited = self.worker.clock.now().since(self.minute);
                 self.worker.metrics.open_to_key.observe(waited.as_secs_f64());
             }
@@ -261,11 +267,11 @@ impl Handler<Wake> for Waiting {
             Wake::Ping if self.unanswered_pings >= MAX_UNANSWERED => ctx.stop(),
             Wake::Ping => {
                 self.unanswered_pings += 1;
-                ctx.ping(b"");
+                self.wire.say(Message::Ping(Bytes::new()));
             }
             Wake::Rotate => {
                 if self.phase == Phase::Waiting {
-                    self.show_key(ctx);
+                    self.show_key();
                     if let Some(held) = &self.held {
                         self.reschedule(held.deadline, held.windows().next_after(self.code));
                     }

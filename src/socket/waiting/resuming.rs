@@ -94,7 +94,7 @@ impl Waiting {
                 }
                 self.phase = Phase::Waiting;
                 if is_waiting {
-                    self.show_key(ctx);
+                    self.show_key();
                 }
                 match login {
                     Some(login) => self.follow(login, Wake::Changed, ctx),

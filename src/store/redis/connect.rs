@@ -273,10 +273,12 @@ pub struct Connection {
 impl Connection {
     /// Whether an error means that this connection is of no use any more.
     fn note(&self, error: &RedisError) {
-        // A Cluster connection mends its links itself; a server that has become a replica must be
-        // left for the new primary; after a timeout nobody knows what the line is worth.
+        // A Cluster connection mends its links itself, but not always: after a slot had moved, many
+        // concurrent reads were seen to time out again and again until it was made anew. A server
+        // that has become a replica must be left for the new primary; after a timeout nobody knows
+        // what the line is worth.
         let broken = match &self.link {
-            Link::Cluster(_) => error.is_unrecoverable_error(),
+            Link::Cluster(_) => error.is_unrecoverable_error() || error.is_timeout(),
             Link::Single(_) => {
                 error.is_io_error()
                     || error.is_unrecoverable_error()

@@ -9,7 +9,7 @@ use crate::helpers::{RedisServer, Service, Settings, eventually, free_port, tls:
 ///
 /// `config|get` and `config|set` may be left out where `notify-keyspace-events` is `K$` already; a
 /// Cluster needs `cluster|nodes` and `cluster|slots` besides, Sentinel `role`.
-const MINIMAL_ACL: &str = "~scanlogin:* &__keyspace@0__:scanlogin:* +get +mget +set +del +time \
+pub(crate) const MINIMAL_ACL: &str = "~scanlogin:* &__keyspace@0__:scanlogin:* +get +mget +set +del +time \
                            +ping +evalsha +script|load +subscribe +unsubscribe +config|get \
                            +config|set";
 

@@ -2,7 +2,7 @@
 //!
 //! Each file is about one thing that dies; `history` mixes them at random and checks the rules.
 
-mod access;
+pub(crate) mod access;
 mod cluster;
 mod deadline;
 mod drain;
@@ -110,7 +110,7 @@ struct Pair {
     through: Service,
     direct: Service,
     proxy: Proxy,
-    redis: RedisServer,
+    _redis: RedisServer,
 }
 
 impl Pair {
@@ -121,7 +121,7 @@ impl Pair {
         let direct = Service::start(settings.clone()).await;
         let settings = settings.with("REDIS_URL", &proxy.redis_url());
         let through = Service::with_options(settings, options).await;
-        Self { through, direct, proxy, redis }
+        Self { through, direct, proxy, _redis: redis }
     }
 
     /// How many nodes the instance behind the proxy listens to.

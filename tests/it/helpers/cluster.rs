@@ -15,8 +15,6 @@ pub(crate) struct ClusterNode {
     pub(crate) port: u16,
     pub(crate) is_primary: bool,
     pub(crate) is_failed: bool,
-    /// The id of its primary, or `-`.
-    pub(crate) replica_of: String,
     pub(crate) slots: Vec<(u16, u16)>,
 }
 
@@ -108,7 +106,6 @@ fn parse(line: &str) -> Option<ClusterNode> {
         port,
         is_primary: words[2].contains("master"),
         is_failed: words[2].contains("fail"),
-        replica_of: (*words.get(3)?).into(),
         slots: slots.collect(),
     })
 }

@@ -6,6 +6,7 @@ pub(crate) mod nginx;
 pub(crate) mod phone;
 pub(crate) mod proxy;
 pub(crate) mod raw;
+pub(crate) mod recording;
 pub(crate) mod redis;
 pub(crate) mod sentinel;
 pub(crate) mod service;

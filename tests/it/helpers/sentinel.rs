@@ -110,15 +110,6 @@ impl Sentinels {
         })
         .await
     }
-
-    /// Waits until both replicas have all that was written so far.
-    pub(crate) async fn replicated(&self) {
-        eventually("both replicas have everything", || async {
-            let replicas: u32 = self.servers[0].command(&["WAIT", "2", "1000"]).await;
-            (replicas == 2).then_some(())
-        })
-        .await;
-    }
 }
 
 async fn connect(port: u16) -> Option<MultiplexedConnection> {

@@ -64,8 +64,16 @@ async fn violations(seed: u64) -> Vec<String> {
     let tokens = stories.iter().filter(|story| story.token.is_some()).count();
     let told =
         stories.iter().filter(|story| story.told.iter().any(|told| told.codes == Some((200, 100))));
+    let slowest = stories.iter().filter_map(|story| {
+        let (user, at) = story.token.as_ref()?;
+        let mut told = story.told.iter().filter(|told| told.user == *user);
+        let told = told.find(|told| told.codes == Some((200, 100)))?;
+        Some(at.saturating_sub(told.at).as_secs_f64())
+    });
+    let slowest = slowest.fold(0.0, f64::max);
     eprintln!(
-        "seed {seed}: {} faults, {} told 100, {tokens} tokens, {} violations, {:.1} s",
+        "seed {seed}: {} faults, {} told 100, {tokens} tokens, the slowest after {slowest:.1} s, \
+         {} violations, {:.1} s",
         faults.len(),
         told.count(),
         wrong.len(),
@@ -113,6 +121,7 @@ async fn left_in_redis(world: &World, stories: &[Story]) -> Vec<String> {
     wrong
 }
 
+#[expect(clippy::disallowed_methods, reason = "how tests/faults says which seeds to run")]
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
