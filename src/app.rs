@@ -18,6 +18,7 @@ use crate::{
     admin::{self, Readiness},
     clock::Clock,
     config::Config,
+    crash::{Crash, Part},
     feed::{self, Feed, Mechanisms},
     http::{self, Limits},
     keys::Entropy,
@@ -79,7 +80,7 @@ pub enum StartError {
 pub enum RunError {
     /// A part that everything depends on is gone.
     #[error("{0} died")]
-    Died(&'static str),
+    Died(Part),
     /// The server's own.
     #[error("server: {0}")]
     Io(#[from] std::io::Error),
@@ -94,11 +95,18 @@ pub struct Options {
     pub entropy: Entropy,
     /// Parts of the feed that can be turned off.
     pub mechanisms: Mechanisms,
+    /// A part that dies when it is told to.
+    pub crash: Crash,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Clock::system(), entropy: Entropy::Os, mechanisms: Mechanisms::default() }
+        Self {
+            clock: Clock::system(),
+            entropy: Entropy::Os,
+            mechanisms: Mechanisms::default(),
+            crash: Crash::default(),
+        }
     }
 }
 
@@ -189,11 +197,16 @@ impl Application {
             factory.make(&metrics, &clock),
             clock.clone(),
             metrics.clone(),
+            options.crash.clone(),
         );
         let feed_task = match (backend, feed) {
             (BackendParts::Embedded(_, changes), _) => {
                 ready.notify_one();
-                actix_rt::spawn(feed::run_embedded(changes, registry.clone()))
+                actix_rt::spawn(feed::run_embedded(
+                    changes,
+                    registry.clone(),
+                    options.crash.clone(),
+                ))
             }
             (BackendParts::Redis(connector), Feed::Redis(handle)) => {
                 let instance = feed::Instance {
@@ -202,11 +215,12 @@ impl Application {
                     metrics: metrics.clone(),
                     clock: clock.clone(),
                     mechanisms: options.mechanisms,
+                    crash: options.crash.clone(),
                     ready: ready.clone(),
                 };
                 actix_rt::spawn(feed::run_redis(instance, handle))
             }
-            (BackendParts::Redis(_), Feed::Embedded) => return Err(RunError::Died("the feed")),
+            (BackendParts::Redis(_), Feed::Embedded) => return Err(RunError::Died(Part::Feed)),
         };
 
         let admission = Arc::new(Admission::new(most_sockets(&config), metrics.clone()));
@@ -237,17 +251,19 @@ impl Application {
                 () = ready.notified() => readiness.set_started(),
                 _ = housekeeping.tick() => limits.forget_the_idle(),
                 _ = watch.tick() => if !registry.is_alive() {
-                    return Err(RunError::Died("the registry"));
+                    return Err(RunError::Died(Part::Registry));
                 },
-                _ = &mut feed_task => return Err(RunError::Died("the feed")),
+                _ = &mut feed_task => return Err(RunError::Died(Part::Feed)),
                 result = &mut server => {
                     result?;
-                    return Err(RunError::Died("the server"));
+                    return Err(RunError::Died(Part::Server));
                 }
                 result = &mut admin => {
                     result?;
-                    return Err(RunError::Died("the admin server"));
+                    return Err(RunError::Died(Part::Admin));
                 }
+                () = options.crash.comes(Part::Server) => drop(server_handle.stop(false)),
+                () = options.crash.comes(Part::Admin) => drop(admin_handle.stop(false)),
             }
         }
 
@@ -256,16 +272,29 @@ impl Application {
         admission.close();
         let drained = async {
             let _ = registry.ask(Drain(config.drain)).await;
+            // Answered also when the registry dies on the way.
+            if !registry.is_alive() {
+                return Err(RunError::Died(Part::Registry));
+            }
             // Registered or not: a socket that has not said yet what it resumes is to have its
             // last word too, and the last words are to be on the wire.
             let _ = tokio::time::timeout(FINISH_TIME, admission.emptied()).await;
             let _ = tokio::time::timeout(FINISH_TIME, background.finished()).await;
+            Ok(())
         };
         tokio::select! {
-            () = drained => {}
+            done = drained => done?,
+            // Who waits until its turn comes is to hear of its token meanwhile.
+            _ = &mut feed_task => return Err(RunError::Died(Part::Feed)),
             // Both go on answering: phones until the end, probes too.
-            _ = &mut server => {}
-            _ = &mut admin => {}
+            result = &mut server => {
+                result?;
+                return Err(RunError::Died(Part::Server));
+            }
+            result = &mut admin => {
+                result?;
+                return Err(RunError::Died(Part::Admin));
+            }
             () = stops.next() => {
                 tracing::warn!("asked twice: stopping at once");
                 stop(&server_handle, &admin_handle, false, server, admin).await;

@@ -17,6 +17,7 @@ use self::{lines::Unheard, supervisor::Supervisor};
 use crate::{
     clock::Clock,
     config::RedisNodes,
+    crash::Crash,
     keys::Entropy,
     metrics::Metrics,
     registry::{RegistryAddr, Wakeable},
@@ -50,11 +51,13 @@ pub struct Instance<A: Wakeable> {
     pub clock: Clock,
     /// What is turned on.
     pub mechanisms: Mechanisms,
+    /// Makes it die, in a test.
+    pub crash: Crash,
     /// Told once, when the feed has listened or polled for the first time.
     pub ready: Rc<Notify>,
 }
 
-/// Keeps the feed up for ever; returns only when the registry is gone.
+/// Keeps the feed up for ever; returns only when the registry is gone, or a part of the feed.
 pub async fn run<A: Wakeable>(instance: Instance<A>, handle: Handle) {
     let instance = Rc::new(instance);
     let names = instance.connector.names().clone();

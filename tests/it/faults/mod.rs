@@ -4,8 +4,10 @@
 
 pub(crate) mod access;
 mod cluster;
+mod crash;
 mod deadline;
 mod drain;
+mod forgotten;
 mod history;
 mod instance;
 mod mechanisms;
@@ -110,7 +112,7 @@ struct Pair {
     through: Service,
     direct: Service,
     proxy: Proxy,
-    _redis: RedisServer,
+    redis: RedisServer,
 }
 
 impl Pair {
@@ -121,7 +123,7 @@ impl Pair {
         let direct = Service::start(settings.clone()).await;
         let settings = settings.with("REDIS_URL", &proxy.redis_url());
         let through = Service::with_options(settings, options).await;
-        Self { through, direct, proxy, _redis: redis }
+        Self { through, direct, proxy, redis }
     }
 
     /// How many nodes the instance behind the proxy listens to.
