@@ -9,7 +9,7 @@ use scanlogin::{
 };
 use tokio::sync::Notify;
 
-use crate::helpers::{Browser, RedisServer, Settings, cluster::Cluster};
+use crate::helpers::{Browser, RedisServer, Settings, cluster::Cluster, eventually};
 
 type Ended = JoinHandle<Result<(), RunError>>;
 
@@ -33,9 +33,9 @@ async fn instance(settings: Settings, part: Part) -> (Ended, Arc<Notify>, Stoppe
 }
 
 async fn ended(thread: Ended) -> Result<(), RunError> {
-    let join = tokio::task::spawn_blocking(move || thread.join());
-    let ended = tokio::time::timeout(crate::helpers::PATIENCE, join).await;
-    ended.expect("it ends").expect("a thread to wait in").expect("an error, not a panic")
+    // Not waited for by a thread of its own, which would outlive a test that fails.
+    eventually("it ends", || async { thread.is_finished().then_some(()) }).await;
+    thread.join().expect("an error, not a panic")
 }
 
 const PARTS: [Part; 4] = [Part::Feed, Part::Registry, Part::Server, Part::Admin];
