@@ -20,6 +20,7 @@ use crate::{
     admin::Readiness,
     clock::Clock,
     config::Config,
+    crash::{Crash, Part},
     feed::Mechanisms,
     http::Limits,
     keys::Entropy,
@@ -73,7 +74,7 @@ pub enum StartError {
 pub enum RunError {
     /// A part that everything depends on is gone.
     #[error("{0} died")]
-    Died(&'static str),
+    Died(Part),
     /// The server's own.
     #[error("server: {0}")]
     Io(#[from] std::io::Error),
@@ -88,11 +89,18 @@ pub struct Options {
     pub entropy: Entropy,
     /// Parts of the feed that can be turned off.
     pub mechanisms: Mechanisms,
+    /// A part that dies when it is told to.
+    pub crash: Crash,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Clock::system(), entropy: Entropy::Os, mechanisms: Mechanisms::default() }
+        Self {
+            clock: Clock::system(),
+            entropy: Entropy::Os,
+            mechanisms: Mechanisms::default(),
+            crash: Crash::default(),
+        }
     }
 }
 
@@ -170,6 +178,7 @@ impl Application {
             clock: options.clock,
             entropy: options.entropy,
             mechanisms: options.mechanisms,
+            crash: options.crash.clone(),
             admission: admission.clone(),
             background: background.clone(),
             limits: limits.clone(),
@@ -191,20 +200,22 @@ impl Application {
                 Some(event) = thread_events.recv() => match event {
                     ThreadEvent::Started(registry) => registries.push(registry),
                     ThreadEvent::Listening => readiness.one_more_listens(),
-                    ThreadEvent::FeedDied => return Err(RunError::Died("a feed")),
+                    ThreadEvent::FeedDied => return Err(RunError::Died(Part::Feed)),
                 },
                 _ = housekeeping.tick() => limits.forget_the_idle(),
                 _ = watch.tick() => if !registries.iter().all(|registry| registry.is_alive()) {
-                    return Err(RunError::Died("a registry"));
+                    return Err(RunError::Died(Part::Registry));
                 },
                 result = &mut server => {
                     result?;
-                    return Err(RunError::Died("the server"));
+                    return Err(RunError::Died(Part::Server));
                 }
                 result = &mut admin => {
                     result?;
-                    return Err(RunError::Died("the admin server"));
+                    return Err(RunError::Died(Part::Admin));
                 }
+                () = options.crash.comes(Part::Server) => drop(server_handle.stop(false)),
+                () = options.crash.comes(Part::Admin) => drop(admin_handle.stop(false)),
             }
         }
 
@@ -213,16 +224,29 @@ impl Application {
         admission.close();
         let drained = async {
             join_all(registries.iter().map(|registry| registry.ask(Drain(config.drain)))).await;
+            // Answered also when a registry dies on the way.
+            if !registries.iter().all(|registry| registry.is_alive()) {
+                return Err(RunError::Died(Part::Registry));
+            }
             // Registered or not: a socket that has not said yet what it resumes is to have its
             // last word too, and the last words are to be on the wire.
             let _ = tokio::time::timeout(FINISH_TIME, admission.emptied()).await;
             let _ = tokio::time::timeout(FINISH_TIME, background.finished()).await;
+            Ok(())
         };
         tokio::select! {
-            () = drained => {}
+            done = drained => done?,
+            // Who waits until its turn comes is to hear of its token meanwhile.
+            () = feed_died(&mut thread_events) => return Err(RunError::Died(Part::Feed)),
             // Both go on answering: phones until the end, probes too.
-            _ = &mut server => {}
-            _ = &mut admin => {}
+            result = &mut server => {
+                result?;
+                return Err(RunError::Died(Part::Server));
+            }
+            result = &mut admin => {
+                result?;
+                return Err(RunError::Died(Part::Admin));
+            }
             () = stops.next() => {
                 tracing::warn!("asked twice: stopping at once");
                 stop(&server_handle, &admin_handle, false, server, admin).await;
@@ -232,6 +256,17 @@ impl Application {
         stop(&server_handle, &admin_handle, true, server, admin).await;
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// Resolves when a thread says that its feed has ended.
+async fn feed_died(events: &mut mpsc::Receiver<ThreadEvent>) {
+    loop {
+        match events.recv().await {
+            Some(ThreadEvent::FeedDied) => return,
+            Some(ThreadEvent::Started(_) | ThreadEvent::Listening) => {}
+            None => std::future::pending().await,
+        }
     }
 }
 

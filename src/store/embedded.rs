@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use super::{Backend, EndDone, NewLogin, ScanDone, StoreError};
+use super::{Backend, EndDone, NewLogin, ResumeDone, ScanDone, StoreError};
 use crate::{
     clock::{Clock, Timestamp},
     keys::{Claim, Hash, LoginId},
@@ -179,7 +179,7 @@ impl Backend for EmbeddedStore {
         ttl: Duration,
     ) -> Result<Result<(), OwnerRefusal>, StoreError> {
         let until = self.clock.now() + ttl;
-        self.lock().users.insert(user.into(), (id, until));
+        let older = self.lock().users.insert(user.into(), (id, until));
         let mut is_there = false;
         let result = self.transition(id, |login, now| {
             let Some(login) = login else { return (None, Err(OwnerRefusal::Over)) };
@@ -187,8 +187,13 @@ impl Backend for EmbeddedStore {
             kept(login.acknowledge(epoch, now).map(|login| (login, ())))
         });
         if is_there && result == Err(OwnerRefusal::Over) {
-            // A log-out that came before the acknowledgement stands.
-            self.revoke_current(user, id);
+            // A log-out that came before the acknowledgement stands, and what this login would
+            // have replaced goes on.
+            if self.revoke_current(user, id)
+                && let Some(older) = older.filter(|(older, _)| *older != id)
+            {
+                self.lock().users.insert(user.into(), older);
+            }
         }
         Ok(result)
     }
@@ -211,18 +216,30 @@ impl Backend for EmbeddedStore {
         }))
     }
 
-    async fn resume(&self, id: LoginId, proof: &Hash) -> Result<Option<Login>, StoreError> {
-        let resumed = self.transition(id, |login, now| {
-            let Some(login) = login else { return (None, None) };
+    async fn resume(&self, id: LoginId, proof: &Hash) -> Result<ResumeDone, StoreError> {
+        let done = self.transition(id, |login, now| {
+            let Some(login) = login else { return (None, ResumeDone::Unknown) };
             match login.resume(proof, now) {
-                Ok(login) => (Some(login.clone()), Some(login)),
-                Err(refused) => (Some(refused.login), None),
+                Ok(login) => (Some(login.clone()), ResumeDone::Resumed(Box::new(login))),
+                Err(refused) => (Some(refused.login), ResumeDone::Refused),
             }
         });
-        if resumed.is_some() {
+        if matches!(done, ResumeDone::Resumed(_)) {
             self.changed(id).await;
         }
-        Ok(resumed)
+        Ok(done)
+    }
+
+    async fn bury(&self, id: LoginId, _: &Hash, _: Duration) -> Result<bool, StoreError> {
+        // Nothing is ever forgotten here, so nothing is made again.
+        Ok(self.transition(id, |login, _| {
+            let absent = login.is_none();
+            (login, absent)
+        }))
+    }
+
+    fn may_have_forgotten(&self) -> bool {
+        false
     }
 
     async fn reclaim(&self, id: LoginId, wanted: &Login) -> Result<Login, StoreError> {

@@ -19,7 +19,7 @@ use scanlogin::{
         Protocol, Scan, State, Then, Windows, hashes,
     },
     store::{
-        Backend, EmbeddedStore, EndDone, NewLogin, ScanDone, StoreError,
+        Backend, EmbeddedStore, EndDone, NewLogin, ResumeDone, ScanDone, StoreError,
         redis::{Connector, RedisStore},
     },
 };
@@ -140,8 +140,14 @@ impl Backend for Rig {
     async fn end(&self, id: LoginId, epoch: u32, because: Because) -> Result<EndDone, StoreError> {
         self.checked(self.backend.end(id, epoch, because)).await
     }
-    async fn resume(&self, id: LoginId, proof: &Hash) -> Result<Option<Login>, StoreError> {
+    async fn resume(&self, id: LoginId, proof: &Hash) -> Result<ResumeDone, StoreError> {
         self.checked(self.backend.resume(id, proof)).await
+    }
+    async fn bury(&self, id: LoginId, proof: &Hash, time: Duration) -> Result<bool, StoreError> {
+        self.checked(self.backend.bury(id, proof, time)).await
+    }
+    fn may_have_forgotten(&self) -> bool {
+        self.backend.may_have_forgotten()
     }
     async fn reclaim(&self, id: LoginId, login: &Login) -> Result<Login, StoreError> {
         self.checked(self.backend.reclaim(id, login)).await
@@ -254,6 +260,14 @@ impl Subject {
         let (code, claim) = (self.seed.code(number).hash(), self.claim(number, user).hash());
         let attempt = Attempt { code, user: user.into(), claim, then };
         rig.scan(self.id, attempt).await.expect("the store answers")
+    }
+
+    /// Its browser comes back; the login if it is its own now.
+    async fn resumed(&self, rig: &Rig) -> Option<Login> {
+        match rig.resume(self.id, &self.seed.proof()).await.expect("the store answers") {
+            ResumeDone::Resumed(login) => Some(*login),
+            ResumeDone::Refused | ResumeDone::Unknown => None,
+        }
     }
 
     async fn confirm(&self, rig: &Rig, number: u32, user: &str) -> Result<bool, PhoneRefusal> {
