@@ -17,7 +17,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::{
     admin::{self, Readiness},
     clock::Clock,
-    config::Config,
+    config::{AppKey, Config},
     feed::{self, Feed, Mechanisms},
     http::{self, Limits},
     keys::Entropy,
@@ -26,7 +26,11 @@ use crate::{
     registry::{Drain, Registry, RegistryAddr},
     socket::{Admission, Background, Waiting, Worker, upgrade::UpgradeFactory},
     store::{EmbeddedStore, Store, StoreFactory, redis::Connector},
-    tokens::{AppAuth, Issuer},
+    tokens::{
+        AppAuth, Issuer,
+        key_set::{self, Fetcher},
+        outgoing::CallError,
+    },
 };
 
 /// A request head must be complete within this time (spec 2.3).
@@ -69,6 +73,12 @@ pub enum StartError {
          for example SCANLOGIN_REDIS_URL=redis://127.0.0.1:6379/0"
     )]
     Redis(String),
+    /// The app's key set cannot be had.
+    #[error(
+        "SCANLOGIN_APP_JWKS_URL: the key set cannot be used: {0}; for example \
+         SCANLOGIN_APP_JWKS_URL=https://accounts.example.com/.well-known/jwks.json"
+    )]
+    KeySet(CallError),
     /// Something that the operating system did not give.
     #[error("start failed: {0}")]
     Io(#[from] std::io::Error),
@@ -94,11 +104,18 @@ pub struct Options {
     pub entropy: Entropy,
     /// Parts of the feed that can be turned off.
     pub mechanisms: Mechanisms,
+    /// How often the app's key set is fetched.
+    pub key_set_refresh: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Clock::system(), entropy: Entropy::Os, mechanisms: Mechanisms::default() }
+        Self {
+            clock: Clock::system(),
+            entropy: Entropy::Os,
+            mechanisms: Mechanisms::default(),
+            key_set_refresh: key_set::REFRESH,
+        }
     }
 }
 
@@ -112,6 +129,7 @@ pub struct Application {
     metrics: Arc<Metrics>,
     options: Options,
     backend: BackendParts,
+    key_set: Option<Fetcher>,
 }
 
 enum BackendParts {
@@ -135,9 +153,23 @@ impl Application {
             }
             Some(redis) => {
                 let connector = Arc::new(Connector::new(redis.clone())?);
-                reach(&connector).await?;
+                let reached = persist("Redis", || connector.check()).await;
+                reached.map_err(|error| StartError::Redis(error.to_string()))?;
                 BackendParts::Redis(connector)
             }
+        };
+        let metrics = Arc::new(Metrics::new());
+        let key_set = match &config.app_keys.current {
+            AppKey::Jwks(url) => {
+                let (refresh, clock) = (options.key_set_refresh, options.clock.clone());
+                let fetcher = Fetcher::new(url.clone(), refresh, metrics.clone(), clock);
+                let fetcher = fetcher.map_err(StartError::KeySet)?;
+                persist("the app's key set", || fetcher.fetch())
+                    .await
+                    .map_err(StartError::KeySet)?;
+                Some(fetcher)
+            }
+            AppKey::Secret(_) | AppKey::Public(_) => None,
         };
         Ok(Self {
             address: listener.local_addr()?,
@@ -145,9 +177,10 @@ impl Application {
             config: Arc::new(config),
             listener,
             admin_listener,
-            metrics: Arc::new(Metrics::new()),
+            metrics,
             options,
             backend,
+            key_set,
         })
     }
 
@@ -171,7 +204,7 @@ impl Application {
     /// # Errors
     /// [`RunError`].
     pub async fn run(self, mut stops: Stops) -> Result<(), RunError> {
-        let Self { config, metrics, options, backend, .. } = self;
+        let Self { config, metrics, options, backend, key_set, .. } = self;
         let clock = options.clock.clone();
         let readiness = Arc::new(Readiness::default());
         let ready = Rc::new(Notify::new());
@@ -213,7 +246,7 @@ impl Application {
         let background = Arc::new(Background::default());
         let shared = Shared {
             limits: Arc::new(Limits::new(&config)),
-            app_auth: Arc::new(AppAuth::new(&config)),
+            app_auth: Arc::new(AppAuth::new(&config, key_set.as_ref().map(Fetcher::key_set))),
             issuer: Arc::new(Issuer::new(&config)),
             config: config.clone(),
             factory,
@@ -229,6 +262,12 @@ impl Application {
         let mut admin = serve_admin(self.admin_listener, metrics, readiness.clone())?;
         let (server_handle, admin_handle) = (server.handle(), admin.handle());
         let mut feed_task = feed_task;
+        let mut key_set_task = actix_rt::spawn(async move {
+            match key_set {
+                Some(fetcher) => fetcher.run().await,
+                None => std::future::pending().await,
+            }
+        });
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         let mut watch = tokio::time::interval(Duration::from_secs(1));
         loop {
@@ -239,6 +278,7 @@ impl Application {
                 _ = watch.tick() => if !registry.is_alive() {
                     return Err(RunError::Died("the registry"));
                 },
+                _ = &mut key_set_task => return Err(RunError::Died("the key set's task")),
                 _ = &mut feed_task => return Err(RunError::Died("the feed")),
                 result = &mut server => {
                     result?;
@@ -403,18 +443,21 @@ fn most_sockets(config: &Config) -> usize {
     most
 }
 
-/// Tries to reach Redis for a while: it may be starting too.
-async fn reach(connector: &Connector) -> Result<(), StartError> {
+/// Tries for a while: what we depend on may be starting too.
+async fn persist<E: std::fmt::Display>(
+    what: &str,
+    mut attempt: impl AsyncFnMut() -> Result<(), E>,
+) -> Result<(), E> {
     let deadline = tokio::time::Instant::now() + START_TIME;
     let mut pause = Duration::from_millis(250);
     loop {
-        let error = match connector.check().await {
+        let error = match attempt().await {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        tracing::warn!(%error, "Redis cannot be reached yet");
+        tracing::warn!(%error, "{what} cannot be reached yet");
         if tokio::time::Instant::now() + pause > deadline {
-            return Err(StartError::Redis(error.to_string()));
+            return Err(error);
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(2));

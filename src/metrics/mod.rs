@@ -13,8 +13,8 @@ use prometheus::{
 };
 
 pub use self::labels::{
-    Label, LoginOutcome, NotificationResult, ProtocolLabel, RefusedReason, ResumeResult,
-    ResyncReason, Route, ScanResult, Status, StoreErrorKind, StoreOperation,
+    KeySetResult, Label, LoginOutcome, NotificationResult, ProtocolLabel, RefusedReason,
+    ResumeResult, ResyncReason, Route, ScanResult, Status, StoreErrorKind, StoreOperation,
 };
 
 /// A counter per value of a label.
@@ -116,6 +116,8 @@ pub struct Metrics {
     pub registry_mailbox: IntGauge,
     pub http_requests: CounterByTwo<Route, Status>,
     pub http_request_seconds: HistogramBy<Route>,
+    pub key_set_refreshes: CounterBy<KeySetResult>,
+    pub key_set_refreshed: IntGauge,
     pub slow_clients: IntCounter,
     pub draining: IntGauge,
 }
@@ -252,6 +254,16 @@ impl Metrics {
                 "How long HTTP requests took, not counting a wait that the phone asked for",
                 "route",
                 FAST,
+            ),
+            key_set_refreshes: CounterBy::new(
+                &registry,
+                "scanlogin_jwks_refreshes_total",
+                "Times that the app's key set was fetched (SCANLOGIN_APP_JWKS_URL)",
+                "result",
+            ),
+            key_set_refreshed: gauge(
+                "scanlogin_jwks_refreshed_timestamp_seconds",
+                "When the app's key set was last fetched, in seconds since the Unix epoch; 0: never",
             ),
             slow_clients: counter(
                 "scanlogin_slow_clients_total",
