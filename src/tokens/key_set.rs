@@ -140,18 +140,22 @@ impl Fetcher {
     pub async fn run(self) {
         let mut pause = self.refresh;
         loop {
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.wanted.notified() => {}
-            }
-            match self.fetch().await {
-                Ok(()) => pause = self.refresh,
+            let asked = tokio::select! {
+                () = tokio::time::sleep(pause) => false,
+                () = self.wanted.notified() => true,
+            };
+            pause = match self.fetch().await {
+                Ok(()) => self.refresh,
                 Err(error) => {
                     tracing::warn!(%error, "the app's key set cannot be fetched: the old keys stay");
-                    let longer = if pause == self.refresh { RETRY } else { pause * 2 };
-                    pause = longer.min(self.refresh);
+                    match pause {
+                        pause if pause == self.refresh => RETRY.min(self.refresh),
+                        // Strangers' tokens must not put off our own next attempt.
+                        pause if asked => pause,
+                        pause => (pause * 2).min(self.refresh),
+                    }
                 }
-            }
+            };
         }
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod redis;
 pub(crate) mod sentinel;
 pub(crate) mod service;
 pub(crate) mod tls;
+pub(crate) mod upstream;
 
 use std::{
     future::Future,

@@ -1,6 +1,7 @@
 //! Who may speak, and how tokens are made.
 
 mod app_keys;
+mod key_set;
 mod rotation;
 mod web_keys;
 
