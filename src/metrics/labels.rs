@@ -173,6 +173,12 @@ labels! {
         Create = "create",
         /// A phone scans.
         Scan = "scan",
+        /// A login is kept for a user while the webhook makes the token.
+        Reserve = "reserve",
+        /// And is free again.
+        Release = "release",
+        /// The queue of what the webhook must still be told.
+        Outbox = "outbox",
         /// A phone confirms.
         Confirm = "confirm",
         /// A phone declines.
