@@ -55,6 +55,9 @@ pub fn routes(worker: &Rc<Worker>) -> impl FnOnce(&mut web::ServiceConfig) + use
             .service(api("/scan/outcome", web::get().to(scan::outcome)))
             .service(api("/verify", web::get().to(verify::verify)))
             .service(api("/logout", web::post().to(verify::logout)));
+        if worker.issuer.key_set().is_some() {
+            config.service(api("/.well-known/jwks.json", web::get().to(verify::key_set)));
+        }
         if settings.demo.is_some() {
             config.configure(demo::routes);
         }

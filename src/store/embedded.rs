@@ -9,11 +9,16 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use super::{Backend, EndDone, NewLogin, ResumeDone, ScanDone, StoreError};
+use super::{
+    Backend, EndDone, NewLogin, ResumeDone, ScanDone, StoreError,
+    outbox::{MOST, Put, Revocation, Taken, WORK},
+};
 use crate::{
     clock::{Clock, Timestamp},
     keys::{Claim, Hash, LoginId},
-    login::{Attempt, Because, Codes, Ending, Login, OwnerRefusal, PhoneRefusal, Refused, State},
+    login::{
+        Answer, Attempt, Because, Codes, Ending, Login, OwnerRefusal, PhoneRefusal, Refused, State,
+    },
 };
 
 /// How often what has ended is thrown away.
@@ -26,6 +31,8 @@ struct Inner {
     users: HashMap<String, (LoginId, Timestamp)>,
     /// Who wants to be told of a login's changes.
     watchers: HashMap<LoginId, Vec<mpsc::Sender<LoginId>>>,
+    /// What the webhook must still be told, and when that is due.
+    outbox: HashMap<Revocation, Timestamp>,
     swept: Timestamp,
 }
 
@@ -144,6 +151,63 @@ impl Backend for EmbeddedStore {
             self.changed(id).await;
         }
         Ok(result)
+    }
+
+    async fn reserve(
+        &self,
+        id: LoginId,
+        code: &Hash,
+        user: &str,
+        lease: Duration,
+    ) -> Result<Result<Option<Answer>, PhoneRefusal>, StoreError> {
+        Ok(self.transition(id, |login, now| {
+            let Some(login) = login else { return (None, Err(PhoneRefusal::Unknown)) };
+            kept(login.reserve(code, user, lease, now))
+        }))
+    }
+
+    async fn release(&self, id: LoginId, code: &Hash, user: &str) -> Result<(), StoreError> {
+        self.transition(id, |login, _| (login.map(|login| login.release(code, user)), ()));
+        Ok(())
+    }
+
+    async fn outbox_put(&self, one: &Revocation, after: Duration) -> Result<Put, StoreError> {
+        let due = self.clock.now() + after;
+        let outbox = &mut self.lock().outbox;
+        if outbox.len() >= MOST && !outbox.contains_key(one) {
+            return Ok(Put::Full);
+        }
+        Ok(if outbox.insert(one.clone(), due).is_some() { Put::Known } else { Put::New })
+    }
+
+    async fn outbox_take(&self, most: usize) -> Result<Taken, StoreError> {
+        let now = self.clock.now();
+        let outbox = &mut self.lock().outbox;
+        let mut taken = Taken { due: Vec::new(), length: outbox.len() as u64 };
+        for (one, due) in outbox.iter_mut().filter(|(_, due)| **due <= now).take(most) {
+            *due = now + WORK;
+            taken.due.push(one.clone());
+        }
+        Ok(taken)
+    }
+
+    async fn outbox_done(&self, one: &Revocation) -> Result<(), StoreError> {
+        self.lock().outbox.remove(one);
+        Ok(())
+    }
+
+    async fn outbox_again(
+        &self,
+        one: &Revocation,
+        next: &Revocation,
+        after: Duration,
+    ) -> Result<(), StoreError> {
+        let due = self.clock.now() + after;
+        let outbox = &mut self.lock().outbox;
+        if outbox.remove(one).is_some() {
+            outbox.insert(next.clone(), due);
+        }
+        Ok(())
     }
 
     async fn confirm(

@@ -4,8 +4,10 @@
 //! middle of its life is made by `reclaim`, with a beginning in the past.
 
 mod browser;
+mod outbox;
 mod phone;
 mod random;
+mod reserve;
 
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use scanlogin::{
     },
     store::{
         Backend, EmbeddedStore, EndDone, NewLogin, ResumeDone, ScanDone, StoreError,
+        outbox::{Put, Revocation, Taken},
         redis::{Connector, RedisStore},
     },
 };
@@ -108,6 +111,35 @@ impl Backend for Rig {
         attempt: Attempt,
     ) -> Result<Result<ScanDone, PhoneRefusal>, StoreError> {
         self.checked(self.backend.scan(id, attempt)).await
+    }
+    async fn reserve(
+        &self,
+        id: LoginId,
+        code: &Hash,
+        user: &str,
+        lease: Duration,
+    ) -> Result<Result<Option<Answer>, PhoneRefusal>, StoreError> {
+        self.checked(self.backend.reserve(id, code, user, lease)).await
+    }
+    async fn release(&self, id: LoginId, code: &Hash, user: &str) -> Result<(), StoreError> {
+        self.checked(self.backend.release(id, code, user)).await
+    }
+    async fn outbox_put(&self, one: &Revocation, after: Duration) -> Result<Put, StoreError> {
+        self.checked(self.backend.outbox_put(one, after)).await
+    }
+    async fn outbox_take(&self, most: usize) -> Result<Taken, StoreError> {
+        self.checked(self.backend.outbox_take(most)).await
+    }
+    async fn outbox_done(&self, one: &Revocation) -> Result<(), StoreError> {
+        self.checked(self.backend.outbox_done(one)).await
+    }
+    async fn outbox_again(
+        &self,
+        one: &Revocation,
+        next: &Revocation,
+        after: Duration,
+    ) -> Result<(), StoreError> {
+        self.checked(self.backend.outbox_again(one, next, after)).await
     }
     async fn confirm(
         &self,
