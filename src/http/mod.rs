@@ -5,6 +5,7 @@ pub mod client;
 mod demo;
 mod limits;
 mod scan;
+mod script;
 mod verify;
 
 use std::{rc::Rc, sync::Arc, time::Duration};
@@ -55,6 +56,7 @@ pub fn routes(worker: &Rc<Worker>) -> impl FnOnce(&mut web::ServiceConfig) + use
             .service(api("/scan/outcome", web::get().to(scan::outcome)))
             .service(api("/verify", web::get().to(verify::verify)))
             .service(api("/logout", web::post().to(verify::logout)));
+        config.configure(script::routes);
         if settings.demo.is_some() {
             config.configure(demo::routes);
         }
@@ -109,6 +111,7 @@ fn route(pattern: Option<&str>) -> Route {
     let Some(pattern) = pattern else { return Route::Other };
     let known = Route::ALL.iter().copied().find(|route| route.text() == pattern);
     known.unwrap_or(match pattern {
+        script if script::SERVED.iter().any(|served| served.path == script) => Route::Script,
         "/" | "/s" | "/phone" | "/favicon.svg" => Route::Demo,
         demo if demo.starts_with("/demo/") => Route::Demo,
         _ => Route::Other,

@@ -215,6 +215,8 @@ labels! {
         Verify = "/verify",
         /// `/logout`.
         Logout = "/logout",
+        /// The browser's package, under all its paths.
+        Script = "/scanlogin.js",
         /// The demo's pages and calls.
         Demo = "demo",
         /// Everything else.
@@ -229,6 +231,8 @@ labels! {
         Switching = "101",
         /// 200
         Ok = "200",
+        /// 304
+        NotModified = "304",
         /// 400
         BadRequest = "400",
         /// 401

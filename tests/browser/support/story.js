@@ -85,7 +85,7 @@ export function readQr(screenshot) {
 
 export async function readQrOf(page) {
   await state(page, 'waiting');
-  await page.waitForFunction(() => document.querySelector('#qr').complete && document.querySelector('#qr').naturalWidth > 0);
+  await page.locator('scan-login [part=qr] path').waitFor();
   return readQr(await page.screenshot());
 }
 
@@ -96,6 +96,9 @@ export async function scanAs(open, url, user) {
   await phone.getByTestId('submit').click();
   return phone;
 }
+
+/** What `<scan-login>` shows in one of its parts. */
+export const part = (page, name) => page.locator(`scan-login [part~=${name}]`);
 
 export const tokenOf = (page) => page.evaluate(() => sessionStorage.getItem('scanlogin.token'));
 

@@ -1,12 +1,8 @@
 // The page's protocol on its own, against a socket made of paper and a clock that is turned by hand: what no browser
 // test could wait for.
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
 import { beforeEach, test } from 'node:test';
-
-// As a data URL: the module stands among the service's assets, where no package.json calls it one.
-const source = await readFile(new URL('../../src/web/demo/client.js', import.meta.url), 'utf8');
-const { ScanLogin } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
+import { ScanLogin } from '../src/client.js';
 
 let sockets;
 class PaperSocket {
@@ -50,10 +46,10 @@ function begin(t, { chance = 0.999_999, memory = new Map() } = {}) {
   t.mock.method(Math, 'random', () => chance);
   const saved = [];
   const client = new ScanLogin({
-    endpoint: 'http://host/ws',
+    endpoint: 'http://host',
     storage: { getItem: (name) => memory.get(name) ?? null, setItem: (name, value) => memory.set(name, value), removeItem: (name) => memory.delete(name) },
-    saveToken: (token) => saved.push(token),
   });
+  client.addEventListener('login', ({ detail }) => saved.push(detail.token));
   client.start();
   return { client, saved, memory, clock: t.mock.timers, last: () => sockets.at(-1) };
 }
