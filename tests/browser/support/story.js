@@ -25,14 +25,15 @@ after(() => browser.close());
 /**
  * `env`: settings of the service. `proxied`: pages reach it over a line that the story can cut.
  * `embed`: a page of somebody else's, made for the origin of the service; it is served from an origin of its own.
+ * `headers`: of that page, made for the same.
  * `expected`: console errors that belong to the story, such as the browser's own line for an answer of 404.
  */
-export function story(name, { env, proxied = false, embed, expected = [] }, tell) {
+export function story(name, { env, proxied = false, embed, headers, expected = [] }, tell) {
   test(name, { timeout: 90_000 }, async () => {
     const service = await startService(env);
     const proxy = proxied ? await startProxy(service.address) : undefined;
     const origin = proxy?.origin ?? service.origin;
-    const host = embed ? await startHost(embed(origin)) : undefined;
+    const host = embed ? await startHost(embed(origin), headers?.(origin)) : undefined;
     const contexts = [];
     const bad = [];
 
