@@ -239,6 +239,8 @@ labels! {
         Logout = "/logout",
         /// `/.well-known/jwks.json`.
         KeySet = "/.well-known/jwks.json",
+        /// The browser's package, under all its paths.
+        Script = "/scanlogin.js",
         /// The demo's pages and calls.
         Demo = "demo",
         /// Everything else.
@@ -253,6 +255,8 @@ labels! {
         Switching = "101",
         /// 200
         Ok = "200",
+        /// 304
+        NotModified = "304",
         /// 400
         BadRequest = "400",
         /// 401
