@@ -215,6 +215,8 @@ labels! {
         Verify = "/verify",
         /// `/logout`.
         Logout = "/logout",
+        /// `/openapi.json`.
+        OpenApi = "/openapi.json",
         /// The demo's pages and calls.
         Demo = "demo",
         /// Everything else.
