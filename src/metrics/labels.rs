@@ -241,6 +241,8 @@ labels! {
         KeySet = "/.well-known/jwks.json",
         /// The browser's package, under all its paths.
         Script = "/scanlogin.js",
+        /// `/openapi.json`.
+        OpenApi = "/openapi.json",
         /// The demo's pages and calls.
         Demo = "demo",
         /// Everything else.
