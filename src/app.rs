@@ -26,7 +26,7 @@ use crate::{
     registry::{Drain, Registry, RegistryAddr},
     socket::{Admission, Background, Waiting, Worker, upgrade::UpgradeFactory},
     store::{EmbeddedStore, Store, StoreFactory, redis::Connector},
-    tokens::{AppAuth, Issuer},
+    tokens::{AppAuth, FactsKey, Issuer},
 };
 
 /// A request head must be complete within this time (spec 2.3).
@@ -215,18 +215,20 @@ impl Application {
             limits: Arc::new(Limits::new(&config)),
             app_auth: Arc::new(AppAuth::new(&config)),
             issuer: Arc::new(Issuer::new(&config)),
+            facts: Arc::new(FactsKey::new(&config)),
             config: config.clone(),
-            factory,
+            factory: factory.clone(),
             registry: registry.clone(),
             metrics: metrics.clone(),
-            clock,
+            clock: clock.clone(),
             entropy: options.entropy,
             admission: admission.clone(),
             background: background.clone(),
         };
         let limits = shared.limits.clone();
         let mut server = serve(self.listener, shared)?;
-        let mut admin = serve_admin(self.admin_listener, metrics, readiness.clone())?;
+        let mut admin =
+            serve_admin(self.admin_listener, metrics, readiness.clone(), factory, clock)?;
         let (server_handle, admin_handle) = (server.handle(), admin.handle());
         let mut feed_task = feed_task;
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
@@ -303,6 +305,7 @@ struct Shared {
     limits: Arc<Limits>,
     app_auth: Arc<AppAuth>,
     issuer: Arc<Issuer>,
+    facts: Arc<FactsKey>,
 }
 
 impl Shared {
@@ -321,6 +324,7 @@ impl Shared {
             limits: self.limits.clone(),
             app_auth: self.app_auth.clone(),
             issuer: self.issuer.clone(),
+            facts: self.facts.clone(),
         })
     }
 }
@@ -371,9 +375,13 @@ fn serve_admin(
     listener: TcpListener,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
+    factory: StoreFactory,
+    clock: Clock,
 ) -> std::io::Result<Server> {
     let server = HttpServer::new(move || {
-        App::new().configure(admin::routes(metrics.clone(), readiness.clone()))
+        let store = factory.make(&metrics, &clock);
+        let routes = admin::routes(metrics.clone(), readiness.clone(), store, clock.clone());
+        App::new().configure(routes)
     });
     Ok(server.workers(1).disable_signals().shutdown_timeout(1).listen(listener)?.run())
 }

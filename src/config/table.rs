@@ -145,6 +145,13 @@ pub static SETTINGS: &[Setting] = &[
         "Whether the person must confirm after the scan: off, required (what production should run)",
     ),
     open(
+        "SCANLOGIN_DELIVER",
+        "token",
+        "ticket",
+        "What the browser gets: token (in a frame, for the page's scripts), ticket (for POST /redeem, \
+         which sets a cookie that no script can read; needs SCANLOGIN_ALLOWED_ORIGINS)",
+    ),
+    open(
         "SCANLOGIN_ALLOWED_ORIGINS",
         "the host of the public URL, else of the request",
         "https://www.example.com,https://shop.example.com",

@@ -1,11 +1,14 @@
 //! The public port: routes, and what all of them have in common.
 
-mod body;
+pub(crate) mod body;
 pub mod client;
+mod cookie;
 mod demo;
 mod limits;
+mod redeem;
 mod scan;
 mod verify;
+mod weblogin;
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
@@ -25,7 +28,7 @@ pub use self::{
 };
 use crate::{
     clock::Clock,
-    config::Config,
+    config::{Config, Deliver},
     error::ApiError,
     metrics::{Label, Metrics, Route, Status},
     socket::{self, Worker},
@@ -40,12 +43,15 @@ pub fn routes(worker: &Rc<Worker>) -> impl FnOnce(&mut web::ServiceConfig) + use
     let worker = worker.clone();
     move |config: &mut web::ServiceConfig| {
         let settings = worker.config.clone();
-        let api = |path: &str, route: actix_web::Route| {
+        let resource = |path: &str, credentials: bool| {
             web::resource(path)
-                .wrap(cors(settings.clone()))
-                .route(route)
+                .wrap(cors(settings.clone(), credentials))
                 .default_service(web::to(async || Err::<&str, _>(ApiError::NoSuchMethod)))
         };
+        let api = |path: &str, route: actix_web::Route| resource(path, false).route(route);
+        // Only these look at the cookie.
+        let ticket = settings.deliver == Deliver::Ticket;
+        let cookie = |path: &str, route: actix_web::Route| resource(path, ticket).route(route);
         config
             .app_data(web::Data::new(worker.clone()))
             .service(web::resource("/ws").route(web::route().to(open)))
@@ -53,8 +59,15 @@ pub fn routes(worker: &Rc<Worker>) -> impl FnOnce(&mut web::ServiceConfig) + use
             .service(api("/scan/confirm", web::post().to(scan::confirm)))
             .service(api("/scan/deny", web::post().to(scan::deny)))
             .service(api("/scan/outcome", web::get().to(scan::outcome)))
-            .service(api("/verify", web::get().to(verify::verify)))
-            .service(api("/logout", web::post().to(verify::logout)));
+            .service(cookie("/verify", web::get().to(verify::verify)))
+            .service(cookie("/logout", web::post().to(verify::logout)))
+            .service(
+                api("/weblogin", web::get().to(weblogin::get))
+                    .route(web::delete().to(weblogin::end)),
+            );
+        if ticket {
+            config.service(cookie("/redeem", web::post().to(redeem::redeem)));
+        }
         if settings.demo.is_some() {
             config.configure(demo::routes);
         }
@@ -69,19 +82,21 @@ async fn open(
     socket::open(request, worker.get_ref().clone()).await
 }
 
-/// The same rule as for sockets, as browsers ask for it (spec 3.5).
-fn cors(config: Arc<Config>) -> Cors {
-    Cors::default()
+/// The same rule as for sockets, as browsers ask for it (spec 3.5). `credentials`: a page may send
+/// the cookie along, which the configuration allows for listed origins only.
+fn cors(config: Arc<Config>, credentials: bool) -> Cors {
+    let cors = Cors::default()
         .allowed_origin_fn(move |origin, head| {
             let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
             let origin = origin.to_str().unwrap_or("null");
             config.origins.allow(Some(origin), host, config.public_url.as_ref())
         })
-        .allowed_methods(["GET", "POST"])
+        .allowed_methods(["GET", "POST", "DELETE"])
         .allowed_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
         .allowed_header(CLAIM_HEADER)
         .expose_headers([header::RETRY_AFTER])
-        .max_age(600)
+        .max_age(600);
+    if credentials { cors.supports_credentials() } else { cors }
 }
 
 /// Around every request: measured, counted, and marked with the headers that every answer has.

@@ -9,11 +9,14 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use super::{Backend, EndDone, NewLogin, ScanDone, StoreError};
+use super::{Backend, ENDED_FOR, EndDone, Entry, NewLogin, ScanDone, Session, StoreError};
 use crate::{
     clock::{Clock, Timestamp},
-    keys::{Claim, Hash, LoginId},
-    login::{Attempt, Because, Codes, Ending, Login, OwnerRefusal, PhoneRefusal, Refused, State},
+    keys::{Claim, Hash, LoginId, Ticket},
+    login::{
+        Attempt, Because, Codes, Ending, Login, OwnerRefusal, PhoneRefusal, Redeemed, Refused,
+        State,
+    },
 };
 
 /// How often what has ended is thrown away.
@@ -22,8 +25,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 #[derive(Default)]
 struct Inner {
     logins: HashMap<LoginId, Login>,
-    /// The current web login of each user, and when it ends by itself.
-    users: HashMap<String, (LoginId, Timestamp)>,
+    /// The entry of each user, and when it goes by itself.
+    users: HashMap<String, (Entry, Timestamp)>,
     swept: Timestamp,
 }
 
@@ -151,24 +154,46 @@ impl Backend for EmbeddedStore {
         Ok(ids.iter().map(live).collect())
     }
 
+    async fn redeem(&self, ticket: &Ticket) -> Result<Option<Redeemed>, StoreError> {
+        let redeemed = self.transition(ticket.claim.id, |login, now| {
+            let Some(login) = login else { return (None, None) };
+            match login.redeem(ticket, now) {
+                Ok((login, redeemed)) => (Some(login), Some(redeemed)),
+                Err(login) => (Some(*login), None),
+            }
+        });
+        // Nobody has anything to do about it before the acknowledgement.
+        Ok(redeemed)
+    }
+
     async fn acknowledge(
         &self,
-        id: LoginId,
         epoch: u32,
         user: &str,
+        session: &Session,
         ttl: Duration,
     ) -> Result<Result<(), OwnerRefusal>, StoreError> {
-        let until = self.clock.now() + ttl;
-        self.lock().users.insert(user.into(), (id, until));
-        let mut is_there = false;
+        let id = session.id;
+        if !self.enter(user, session, ttl) {
+            if self.revoke_pending(user, id) {
+                self.changed(id).await;
+            }
+            return Ok(Err(OwnerRefusal::Over));
+        }
+        let (mut is_there, mut redeemed) = (false, false);
         let result = self.transition(id, |login, now| {
             let Some(login) = login else { return (None, Err(OwnerRefusal::Over)) };
-            is_there = true;
+            (is_there, redeemed) = (true, login.is_redeemed());
             kept(login.acknowledge(epoch, now).map(|login| (login, ())))
         });
         if is_there && result == Err(OwnerRefusal::Over) {
             // A log-out that came before the acknowledgement stands.
             self.revoke_current(user, id);
+        }
+        if redeemed {
+            // Its browser's socket has not heard of it; one that acknowledges by itself listens no
+            // more.
+            self.changed(id).await;
         }
         Ok(result)
     }
@@ -215,22 +240,22 @@ impl Backend for EmbeddedStore {
         }))
     }
 
-    async fn current(&self, user: &str) -> Result<Option<LoginId>, StoreError> {
-        let now = self.clock.now();
-        let current = self.lock().users.get(user).copied();
-        Ok(current.filter(|(_, until)| now < *until).map(|(id, _)| id))
+    async fn entry(&self, user: &str) -> Result<Entry, StoreError> {
+        Ok(self.live_entry(&self.lock(), user))
     }
 
     async fn revoke(&self, user: &str, id: LoginId) -> Result<bool, StoreError> {
         let was_current = self.revoke_current(user, id);
-        let was_pending = self.transition(id, |login, now| match login {
-            None => (None, false),
-            Some(login) => match login.revoke(user, now) {
-                Ok(login) => (Some(login), true),
-                Err(login) => (Some(*login), false),
-            },
-        });
+        let was_pending = self.revoke_pending(user, id);
         Ok(was_current || was_pending)
+    }
+
+    async fn end_session(&self, user: &str) -> Result<Option<LoginId>, StoreError> {
+        let now = self.clock.now();
+        let mut inner = self.lock();
+        let before = self.live_entry(&inner, user);
+        inner.users.insert(user.into(), (Entry::Ended(now), now + ENDED_FOR));
+        Ok(before.id())
     }
 
     fn now(&self) -> Timestamp {
@@ -239,14 +264,42 @@ impl Backend for EmbeddedStore {
 }
 
 impl EmbeddedStore {
+    fn live_entry(&self, inner: &Inner, user: &str) -> Entry {
+        let now = self.clock.now();
+        let live = inner.users.get(user).filter(|(_, until)| now < *until);
+        live.map_or(Entry::Nobody, |(entry, _)| entry.clone())
+    }
+
+    /// Makes `session` the user's, unless the user's web logins were ended after it was approved.
+    fn enter(&self, user: &str, session: &Session, ttl: Duration) -> bool {
+        let until = self.clock.now() + ttl;
+        let mut inner = self.lock();
+        if self.live_entry(&inner, user).has_ended(session.since) {
+            return false;
+        }
+        inner.users.insert(user.into(), (Entry::Session(session.clone()), until));
+        true
+    }
+
     /// Ends the user's current web login if it is this one.
     fn revoke_current(&self, user: &str, id: LoginId) -> bool {
         let mut inner = self.lock();
-        let current = inner.users.get(user).is_some_and(|(current, _)| *current == id);
+        let current = self.live_entry(&inner, user).id() == Some(id);
         if current {
             inner.users.remove(user);
         }
         current
+    }
+
+    /// Ends this login if it is the user's and pending.
+    fn revoke_pending(&self, user: &str, id: LoginId) -> bool {
+        self.transition(id, |login, now| match login {
+            None => (None, false),
+            Some(login) => match login.revoke(user, now) {
+                Ok(login) => (Some(login), true),
+                Err(login) => (Some(*login), false),
+            },
+        })
     }
 
     /// A confirmation or a denial: whether it repeats an earlier one.

@@ -1,13 +1,15 @@
 //! Tokens: who is this phone, what the browser gets, and how it is kept in between.
 
 mod app_auth;
+mod facts;
 mod issuer;
 mod sealed;
 
 use aws_lc_rs::hmac;
 
 pub use self::{
-    app_auth::{AppAuth, AppUser, DemoUser},
+    app_auth::{AppAuth, AppUser, DemoUser, MAX_USER},
+    facts::FactsKey,
     issuer::{Issuer, WebLogin, WebToken},
     sealed::{SealBroken, open, seal},
 };

@@ -35,7 +35,6 @@ end
 
 local function approve(r, sealed, collect)
   r[STATE], r[CHANGED], r[END] = APPROVED, now, now + collect
-  r[FACTS] = { '', '', '' }
   r[SEALED] = sealed
   save(r)
 end
