@@ -46,6 +46,8 @@ pub enum ApiError {
     StoreAway,
     /// The token that was made is nothing that a cookie can hold.
     TokenIsNoCookie,
+    /// The app's key set, without which this token cannot be judged, cannot be fetched.
+    KeysAway,
     /// This instance is full.
     Full,
     /// This instance is about to stop.
@@ -107,6 +109,9 @@ impl ApiError {
             Self::TokenIsNoCookie => {
                 (StatusCode::INTERNAL_SERVER_ERROR, -6, "The token cannot be put into a cookie")
             }
+            Self::KeysAway => {
+                (StatusCode::SERVICE_UNAVAILABLE, -6, "The app's keys cannot be fetched: try again")
+            }
             Self::Full => (StatusCode::SERVICE_UNAVAILABLE, -6, "This instance is full: try again"),
             Self::Draining => {
                 (StatusCode::SERVICE_UNAVAILABLE, -6, "This instance is about to stop: try again")
@@ -122,7 +127,7 @@ impl ApiError {
         match self {
             Self::Limited(wait) => Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
             // Long enough for a restarted Redis, short enough for a person who waits.
-            Self::StoreAway | Self::Full => Some(2),
+            Self::StoreAway | Self::KeysAway | Self::Full => Some(2),
             // Another instance is there at once.
             Self::Draining => Some(1),
             _ => None,

@@ -7,6 +7,7 @@ mod demo;
 mod limits;
 mod redeem;
 mod scan;
+mod script;
 mod verify;
 mod weblogin;
 
@@ -68,6 +69,10 @@ pub fn routes(worker: &Rc<Worker>) -> impl FnOnce(&mut web::ServiceConfig) + use
         if ticket {
             config.service(cookie("/redeem", web::post().to(redeem::redeem)));
         }
+        if worker.issuer.key_set().is_some() {
+            config.service(api("/.well-known/jwks.json", web::get().to(verify::key_set)));
+        }
+        config.configure(script::routes);
         if settings.demo.is_some() {
             config.configure(demo::routes);
         }
@@ -124,6 +129,7 @@ fn route(pattern: Option<&str>) -> Route {
     let Some(pattern) = pattern else { return Route::Other };
     let known = Route::ALL.iter().copied().find(|route| route.text() == pattern);
     known.unwrap_or(match pattern {
+        script if script::SERVED.iter().any(|served| served.path == script) => Route::Script,
         "/" | "/s" | "/phone" | "/favicon.svg" => Route::Demo,
         demo if demo.starts_with("/demo/") => Route::Demo,
         _ => Route::Other,

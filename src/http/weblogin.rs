@@ -18,7 +18,7 @@ pub(super) async fn get(
     request: HttpRequest,
     worker: web::Data<Rc<Worker>>,
 ) -> Result<HttpResponse, ApiError> {
-    let user = phone(&request, &worker)?.user;
+    let user = phone(&request, &worker).await?.user;
     let entry = worker.store.entry(&user).await.map_err(|_| ApiError::StoreAway)?;
     let Entry::Session(Session { id, since, browser }) = entry else {
         return Err(ApiError::NoLogin);
@@ -41,7 +41,7 @@ pub(super) async fn end(
     request: HttpRequest,
     worker: web::Data<Rc<Worker>>,
 ) -> Result<HttpResponse, ApiError> {
-    let user = phone(&request, &worker)?.user;
+    let user = phone(&request, &worker).await?.user;
     let ended = worker.store.end_session(&user).await.map_err(|_| ApiError::StoreAway)?;
     let id = ended.ok_or(ApiError::NoLogin)?;
     tracing::info!(login = id.log_id(), "ended by its user");
