@@ -51,7 +51,7 @@ pub static SETTINGS: &[Setting] = &[
         "SCANLOGIN_ADMIN_LISTEN",
         "127.0.0.1:8081",
         "0.0.0.0:8081",
-        "Where /metrics, /livez and /readyz are; never on the public port",
+        "Where /metrics, /livez, /readyz and /revoke are; never on the public port",
     ),
     secret(
         "SCANLOGIN_REDIS_URL",
