@@ -40,7 +40,8 @@ function trouble(text) {
 element.addEventListener('change', () => {
   const { state, login } = element.client;
   if (state === 'idle') return;
-  if (state === 'logged-in') return void showLoggedIn();
+  // Not at once: after a ticket was redeemed, `login` comes right behind.
+  if (state === 'logged-in') return queueMicrotask(showLoggedIn);
   if (login?.key) $('simulator').href = `/s#${login.key}`;
   show('login');
 });
