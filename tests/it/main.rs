@@ -14,5 +14,7 @@ mod race;
 mod readme;
 mod redis_outage;
 mod resume;
+mod tickets;
 mod tokens;
 mod two_instances;
+mod weblogin;
