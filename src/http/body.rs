@@ -28,11 +28,22 @@ pub(super) async fn read<T: DeserializeOwned>(
         .map_err(|_| malformed.clone())?
         .map_err(|_| ApiError::TooLarge)?
         .map_err(|_| malformed.clone())?;
-    match content_type.as_str() {
-        "application/json" => serde_json::from_slice(&bytes).map_err(|_| malformed),
-        "application/x-www-form-urlencoded" => {
-            serde_urlencoded::from_bytes(&bytes).map_err(|_| malformed)
-        }
-        _ => Err(ApiError::UnsupportedType),
+    parse(&content_type, &bytes, expected)
+}
+
+/// The same, where all bytes are there.
+///
+/// # Errors
+/// [`ApiError::UnsupportedType`], or [`ApiError::Malformed`] with `expected`.
+pub fn parse<T: DeserializeOwned>(
+    content_type: &str,
+    bytes: &[u8],
+    expected: &'static str,
+) -> Result<T, ApiError> {
+    match content_type {
+        "application/json" => serde_json::from_slice(bytes).ok(),
+        "application/x-www-form-urlencoded" => serde_urlencoded::from_bytes(bytes).ok(),
+        _ => return Err(ApiError::UnsupportedType),
     }
+    .ok_or(ApiError::Malformed(expected))
 }

@@ -1,7 +1,7 @@
 //! The public port: routes, and what all of them have in common.
 
 mod answers;
-mod body;
+pub mod body;
 pub mod client;
 mod demo;
 mod endpoints;
