@@ -35,7 +35,7 @@ static ASSETS: &[Asset] = &[
     asset!("index.html", "text/html; charset=utf-8", "/"),
     asset!("phone.html", "text/html; charset=utf-8", "/phone", "/s"),
     asset!("index.js", "text/javascript; charset=utf-8", "/demo/index.js"),
-    asset!("client.js", "text/javascript; charset=utf-8", "/demo/client.js"),
+    asset!("session.js", "text/javascript; charset=utf-8", "/demo/session.js"),
     asset!("phone.js", "text/javascript; charset=utf-8", "/demo/phone.js"),
     asset!("style.css", "text/css; charset=utf-8", "/demo/style.css"),
     asset!("favicon.svg", "image/svg+xml", "/favicon.svg"),

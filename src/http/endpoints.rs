@@ -11,7 +11,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use super::{
     CLAIM_HEADER, answers, demo, open, openapi,
     openapi::{Auth, Operation, Place, schema},
-    scan, serve_document, verify,
+    scan, script, serve_document, verify,
 };
 use crate::{error::ApiError, tokens::DemoUser};
 
@@ -21,6 +21,8 @@ pub(super) struct Endpoint {
     /// Whether pages of listed origins may call it.
     pub(super) cors: bool,
     pub(super) calls: Vec<Call>,
+    /// The same as GET, without a body (RFC 9110, 9.3.2).
+    pub(super) head: Option<actix_web::Route>,
 }
 
 /// One method of a path.
@@ -33,7 +35,7 @@ pub(super) struct Call {
 
 impl Endpoint {
     fn at(path: &'static str) -> Self {
-        Self { path, cors: false, calls: Vec::new() }
+        Self { path, cors: false, calls: Vec::new(), head: None }
     }
 
     fn cors(mut self) -> Self {
@@ -43,6 +45,11 @@ impl Endpoint {
 
     fn get(self, route: actix_web::Route, operation: impl Fn() -> Operation + 'static) -> Self {
         self.call(Method::GET, route, operation)
+    }
+
+    fn head(mut self, route: actix_web::Route) -> Self {
+        self.head = Some(route.method(Method::HEAD));
+        self
     }
 
     fn post(self, route: actix_web::Route, operation: impl Fn() -> Operation + 'static) -> Self {
@@ -61,8 +68,8 @@ impl Endpoint {
     }
 }
 
-/// All of them; the demo's are served only where it is on.
-pub(super) fn all(with_demo: bool) -> Vec<Endpoint> {
+/// All of them; the demo's are served only where it is on, the key set only where there is one.
+pub(super) fn all(with_demo: bool, with_key_set: bool) -> Vec<Endpoint> {
     let mut all = vec![
         Endpoint::at("/ws").get(web::route().to(open), socket),
         Endpoint::at("/scan").cors().post(web::route().to(scan::scan), || {
@@ -107,15 +114,33 @@ pub(super) fn all(with_demo: bool) -> Vec<Endpoint> {
                 .refused(&[ApiError::Host])
         }),
     ];
+    all.extend(script::SERVED.iter().map(|served| {
+        let describe = || {
+            Operation::new(served.path, "The browser's package")
+                .serves(served.content_type, "The file")
+                .refused(&[ApiError::Host])
+        };
+        Endpoint::at(served.path).get(script::route(served), describe).head(script::route(served))
+    }));
+    if with_key_set {
+        all.push(Endpoint::at("/.well-known/jwks.json").cors().get(
+            web::route().to(verify::key_set),
+            || {
+                called_by_page(Operation::new("key_set", "The keys that sign web tokens"))
+                    .serves("application/json", "A JSON Web Key Set (RFC 7517)")
+                    .refused(&[ApiError::NoSuchPath])
+            },
+        ));
+    }
     if with_demo {
         all.extend(demo_endpoints());
     }
     all
 }
 
-/// The document: the demo's endpoints are in it, whether they are on or not.
+/// The document: what not every instance serves is in it, too.
 pub(super) fn document() -> serde_json::Value {
-    openapi::document(&all(true))
+    openapi::document(&all(true, true))
 }
 
 fn socket() -> Operation {

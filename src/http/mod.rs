@@ -8,6 +8,7 @@ mod endpoints;
 mod limits;
 mod openapi;
 mod scan;
+mod script;
 mod verify;
 
 use std::{
@@ -48,14 +49,18 @@ pub fn routes(worker: &Rc<Worker>) -> impl FnOnce(&mut web::ServiceConfig) + use
     let worker = worker.clone();
     move |config: &mut web::ServiceConfig| {
         let settings = worker.config.clone();
-        config.app_data(web::Data::new(worker));
-        for endpoint in endpoints::all(settings.demo.is_some()) {
+        config.app_data(web::Data::new(worker.clone()));
+        for endpoint in endpoints::all(settings.demo.is_some(), worker.issuer.key_set().is_some()) {
             let resource = web::resource(endpoint.path);
             let methods: Vec<String> =
                 endpoint.calls.iter().map(|call| call.method.to_string()).collect();
-            let methods = methods.join(", ");
-            let resource =
+            let mut methods = methods.join(", ");
+            let mut resource =
                 endpoint.calls.into_iter().fold(resource, |all, call| all.route(call.route));
+            if let Some(head) = endpoint.head {
+                methods.push_str(", HEAD");
+                resource = resource.route(head);
+            }
             // RFC 9110, 15.5.6: a 405 must say which methods there are.
             let resource = resource.default_service(web::to(move || {
                 let mut response = ApiError::NoSuchMethod.response();
@@ -150,6 +155,7 @@ fn route(pattern: Option<&str>) -> Route {
     let Some(pattern) = pattern else { return Route::Other };
     let known = Route::ALL.iter().copied().find(|route| route.text() == pattern);
     known.unwrap_or(match pattern {
+        script if script::SERVED.iter().any(|served| served.path == script) => Route::Script,
         "/" | "/s" | "/phone" | "/favicon.svg" => Route::Demo,
         demo if demo.starts_with("/demo/") => Route::Demo,
         _ => Route::Other,

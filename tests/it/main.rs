@@ -14,4 +14,5 @@ mod race;
 mod readme;
 mod redis_outage;
 mod resume;
+mod tokens;
 mod two_instances;
