@@ -27,11 +27,24 @@ pub(super) async fn read<T: DeserializeOwned>(
 ) -> Result<T, ApiError> {
     let malformed = ApiError::Malformed(expected);
     let bytes = bytes(payload, &malformed).await?;
-    match request.content_type().to_ascii_lowercase().as_str() {
-        JSON => serde_json::from_slice(&bytes).map_err(|_| malformed),
-        FORM => serde_urlencoded::from_bytes(&bytes).map_err(|_| malformed),
-        _ => Err(ApiError::UnsupportedType),
+    parse(&request.content_type().to_ascii_lowercase(), &bytes, expected)
+}
+
+/// The same, where all bytes are there.
+///
+/// # Errors
+/// [`ApiError::UnsupportedType`], or [`ApiError::Malformed`] with `expected`.
+pub fn parse<T: DeserializeOwned>(
+    content_type: &str,
+    bytes: &[u8],
+    expected: &'static str,
+) -> Result<T, ApiError> {
+    match content_type {
+        JSON => serde_json::from_slice(bytes).ok(),
+        FORM => serde_urlencoded::from_bytes(bytes).ok(),
+        _ => return Err(ApiError::UnsupportedType),
     }
+    .ok_or(ApiError::Malformed(expected))
 }
 
 /// Reads a body that must be JSON: no page elsewhere can send that type without asking first

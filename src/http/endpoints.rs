@@ -153,14 +153,15 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
             }),
         Endpoint::at("/openapi.json").get(web::route().to(serve_document), || {
             Operation::new("openapi", "This document")
-                .serves("application/json", "OpenAPI 3.1")
+                .serves("application/json", "no-cache", "OpenAPI 3.1")
                 .refused(&[ApiError::Host])
         }),
     ];
     all.extend(script::SERVED.iter().map(|served| {
         let describe = || {
             Operation::new(served.path, "The browser's package")
-                .serves(served.content_type, "The file")
+                .serves(served.content_type, served.cache_control, "The file")
+                .without_body(304, "The one that is known already (`If-None-Match`)")
                 .refused(&[ApiError::Host])
         };
         Endpoint::at(served.path).get(script::route(served), describe).head(script::route(served))
@@ -182,7 +183,11 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
             web::route().to(verify::key_set),
             || {
                 called_by_page(Operation::new("key_set", "The keys that sign web tokens"))
-                    .serves("application/json", "A JSON Web Key Set (RFC 7517)")
+                    .serves(
+                        "application/json",
+                        verify::KEY_SET_CACHE,
+                        "A JSON Web Key Set (RFC 7517)",
+                    )
                     .refused(&[ApiError::NoSuchPath])
             },
         ));
@@ -219,7 +224,7 @@ fn socket() -> Operation {
             "`scanlogin.v1`: the JSON protocol",
             schema::<String>,
         )
-        .upgrades("The socket is open")
+        .without_body(101, "The socket is open")
         .refused(&[
             ApiError::Malformed("What is wrong with the handshake"),
             ApiError::Host,
@@ -237,7 +242,7 @@ fn demo_endpoints() -> Vec<Endpoint> {
         .map(|(path, content_type, route)| {
             Endpoint::at(path).get(route, move || {
                 Operation::new(path, "A part of the demo")
-                    .serves(content_type, "The file")
+                    .serves(content_type, "no-cache", "The file")
                     .refused(&[ApiError::Host, ApiError::NoSuchPath])
             })
         })

@@ -1,7 +1,7 @@
 //! The public port: routes, and what all of them have in common.
 
 mod answers;
-pub(crate) mod body;
+pub mod body;
 pub mod client;
 mod cookie;
 mod demo;
