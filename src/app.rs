@@ -11,6 +11,7 @@ use std::{
 
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
+use tracing_appender::non_blocking::ErrorCounter;
 
 use self::{
     servers::{bind, serve, serve_admin, stop},
@@ -103,6 +104,8 @@ pub struct Options {
     pub crash: Crash,
     /// How often the app's key set is fetched.
     pub key_set_refresh: Duration,
+    /// Counts what the log left out.
+    pub log_lines_dropped: Option<ErrorCounter>,
 }
 
 impl Default for Options {
@@ -113,6 +116,7 @@ impl Default for Options {
             mechanisms: Mechanisms::default(),
             crash: Crash::default(),
             key_set_refresh: key_set::REFRESH,
+            log_lines_dropped: None,
         }
     }
 }
@@ -221,7 +225,7 @@ impl Application {
         let mut server = serve(self.listener, shared)?;
         let mut admin = serve_admin(
             self.admin_listener,
-            metrics,
+            metrics.clone(),
             readiness.clone(),
             shelf.factory(),
             options.clock,
@@ -245,9 +249,15 @@ impl Application {
                     ThreadEvent::FeedDied => return Err(RunError::Died(Part::Feed)),
                 },
                 _ = housekeeping.tick() => limits.forget_the_idle(),
-                _ = watch.tick() => if !registries.iter().all(|registry| registry.is_alive()) {
-                    return Err(RunError::Died(Part::Registry));
-                },
+                _ = watch.tick() => {
+                    if let Some(dropped) = &options.log_lines_dropped {
+                        let new = dropped.dropped_lines() as u64 - metrics.log_lines_dropped.get();
+                        metrics.log_lines_dropped.inc_by(new);
+                    }
+                    if !registries.iter().all(|registry| registry.is_alive()) {
+                        return Err(RunError::Died(Part::Registry));
+                    }
+                }
                 _ = &mut key_set_task => return Err(RunError::Died(Part::KeySet)),
                 result = &mut server => {
                     result?;

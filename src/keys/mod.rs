@@ -132,7 +132,11 @@ fn hash(label: &[u8], parts: &[&[u8]]) -> Hash {
 }
 
 fn mac(secret: &[u8], label: &[u8], data: &[u8]) -> [u8; 32] {
-    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, secret));
+    mac_with(&hmac::Key::new(hmac::HMAC_SHA256, secret), label, data)
+}
+
+fn mac_with(key: &hmac::Key, label: &[u8], data: &[u8]) -> [u8; 32] {
+    let mut context = hmac::Context::with_key(key);
     context.update(label);
     context.update(b"\0");
     context.update(data);
@@ -169,9 +173,17 @@ impl Seed {
 
     /// The code with this number (from 1).
     pub fn code(&self, number: u32) -> Code {
-        let mut code = [0; 16];
-        code.copy_from_slice(&mac(&self.0, b"code", &number.to_be_bytes())[..16]);
-        Code(code)
+        self.codes(number, 1).next().expect("one was asked for")
+    }
+
+    /// The codes from `first`, so many: the key of the HMAC is set up once.
+    pub fn codes(&self, first: u32, count: u32) -> impl Iterator<Item = Code> + use<> {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
+        (first..first + count).map(move |number| {
+            let mut code = [0; 16];
+            code.copy_from_slice(&mac_with(&key, b"code", &number.to_be_bytes())[..16]);
+            Code(code)
+        })
     }
 
     /// What shows that somebody has the seed, or had it from who has.
