@@ -235,7 +235,7 @@ impl Application {
             tokio::select! {
                 () = stops.next() => break,
                 () = ready.notified() => readiness.set_started(),
-                _ = housekeeping.tick() => limits.forget_the_idle(),
+                _ = housekeeping.tick() => limits.forget_the_idle(options.clock.now()),
                 _ = watch.tick() => if !registry.is_alive() {
                     return Err(RunError::Died("the registry"));
                 },

@@ -1,9 +1,11 @@
 //! The public port: routes, and what all of them have in common.
 
 mod body;
+mod claims;
 pub mod client;
 mod demo;
 mod limits;
+mod risk;
 mod scan;
 mod verify;
 
@@ -20,6 +22,7 @@ use actix_web::{
 };
 
 pub use self::{
+    claims::OpenClaims,
     limits::{Limit, Limits},
     scan::CLAIM_HEADER,
 };

@@ -6,16 +6,15 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse, http::header, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Held, body, client::Client};
+use super::{Held, body, client::Client, risk};
 use crate::{
     config::Confirm,
     error::{ApiError, answer},
     keys::{Claim, Key},
-    login::{Answer, Attempt, Ending, Facts, Outcome, PhoneRefusal, Then},
+    login::{Answer, Attempt, Ending, Facts, MatchNumber, Note, Outcome, PhoneRefusal, Then},
     metrics::ScanResult,
-    origin::limit_key,
     socket::Worker,
-    store::ScanDone,
+    store::{ConfirmDone, ScanDone},
     tokens::{self, AppUser, bearer},
 };
 
@@ -34,6 +33,8 @@ struct KeyBody {
 #[derive(Deserialize)]
 struct ClaimBody {
     claim: String,
+    #[serde(default, rename = "match")]
+    number: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -55,13 +56,20 @@ pub(super) async fn scan(
         // A text that is no key at all never existed either.
         let Key { id, code } = Key::parse(&key).map_err(|_| ApiError::UnknownKey)?;
         let claim = code.claim(id, &user.user);
+        let (mut flags, mut place) = (Vec::new(), None);
         let then = match worker.config.confirm {
             Confirm::Off => {
                 let token = worker.issuer.mint(&user.user, id, worker.clock.now());
                 let sealed = tokens::seal(&token, &claim, worker.entropy);
                 Then::Approve { sealed, collect: worker.config.collect }
             }
-            Confirm::Required => Then::Claim(user.profile),
+            Confirm::Required => {
+                let phone = Client::of(&request, &worker.config).ip;
+                let asked = risk::ask(&worker, id, &code, &user.user, phone).await?;
+                (flags, place) = (asked.flags, asked.place);
+                let number = MatchNumber::random(worker.entropy).hidden(&claim);
+                Then::Claim(user.profile, asked.needs_number.then_some(number))
+            }
         };
         let attempt = Attempt { code: code.hash(), user: user.user, claim: claim.hash(), then };
         let done = worker.store.scan(id, attempt).await.map_err(|_| ApiError::StoreAway)?;
@@ -72,7 +80,10 @@ pub(super) async fn scan(
             (false, Answer::Approved) => ScanResult::Approved,
             (false, Answer::Claimed) => ScanResult::Claimed,
         };
-        let mut body = scan_answer(&request, &worker, &done, &claim);
+        if let Some(place) = place {
+            place.keep();
+        }
+        let mut body = scan_answer(&worker, &done, &claim, flags);
         if done.answer == Answer::Approved {
             add_state(&request, &worker, &claim, wait, &mut body).await?;
         }
@@ -81,7 +92,7 @@ pub(super) async fn scan(
     .await
 }
 
-fn scan_answer(request: &HttpRequest, worker: &Worker, done: &ScanDone, claim: &Claim) -> Value {
+fn scan_answer(worker: &Worker, done: &ScanDone, claim: &Claim, flags: Vec<&'static str>) -> Value {
     let (code, msg) = match done.answer {
         Answer::Approved => (100, "Sao successfully"),
         Answer::Claimed => (101, "Confirmation needed"),
@@ -89,8 +100,6 @@ fn scan_answer(request: &HttpRequest, worker: &Worker, done: &ScanDone, claim: &
     let mut body = json!({ "code": code, "msg": msg, "claim": claim.expose() });
     if let Some((facts, created)) = &done.facts {
         let Facts { ip, user_agent, origin } = facts;
-        let phone = Client::of(request, &worker.config).ip;
-        let same = ip.parse().is_ok_and(|ip| limit_key(ip) == limit_key(phone));
         body["browser"] = json!({
             "ip": ip,
             "user_agent": user_agent,
@@ -98,7 +107,10 @@ fn scan_answer(request: &HttpRequest, worker: &Worker, done: &ScanDone, claim: &
             "origin": origin,
             "age_ms": worker.store.now().since(*created).as_millis() as u64,
         });
-        body["flags"] = if same { json!([]) } else { json!(["address_differs"]) };
+        body["flags"] = flags.into();
+    }
+    if done.asks_number {
+        body["match"] = true.into();
     }
     body
 }
@@ -142,22 +154,61 @@ pub(super) async fn confirm(
     worker: web::Data<Rc<Worker>>,
 ) -> Result<HttpResponse, ApiError> {
     counted(&worker, async {
-        let (user, claim) = claimant(&request, payload, &worker).await?;
+        let (user, claim, number) = claimant(&request, payload, &worker).await?;
+        let number = match_number(number)?.map(|number| number.hidden(&claim));
         let wait = wait(&request)?;
         let token = worker.issuer.mint(&user.user, claim.id, worker.clock.now());
         let sealed = tokens::seal(&token, &claim, worker.entropy);
         let done = worker
             .store
-            .confirm(&claim, &user.user, sealed, worker.config.collect)
+            .confirm(&claim, &user.user, number, sealed, worker.config.collect)
             .await
             .map_err(|_| ApiError::StoreAway)?;
-        let repeated = done.map_err(refusal)?;
+        let ConfirmDone { repeated, ip } = match done {
+            Ok(done) => done,
+            Err(why) => return Err(missed(&worker, &claim, &user.user, why).await),
+        };
         tracing::info!(login = claim.id.log_id(), repeated, "confirmed");
+        worker.limits.claims.leave(&user.user, claim.id);
+        if let Some(ip) = ip.and_then(|ip| ip.parse().ok()) {
+            note(&worker, &user.user, Note::Place(worker.config.history_key.place(&user.user, ip)))
+                .await;
+        }
         let mut body = json!({ "code": 100, "msg": "Confirmed" });
         add_state(&request, &worker, &claim, wait, &mut body).await?;
         Ok((if repeated { ScanResult::Repeated } else { ScanResult::Confirmed }, body))
     })
     .await
+}
+
+/// What follows a refused confirmation: the last wrong number has ended the login, and counts.
+async fn missed(worker: &Worker, claim: &Claim, user: &str, why: PhoneRefusal) -> ApiError {
+    if let PhoneRefusal::WrongNumber { tries_left } = why {
+        tracing::info!(login = claim.id.log_id(), tries_left, "wrong number");
+        if tries_left == 0 {
+            worker.limits.claims.leave(user, claim.id);
+            note(worker, user, Note::Strike).await;
+        }
+    }
+    refusal(why)
+}
+
+/// Adds to what is remembered of a user. A store that is away by now has done what it was asked
+/// for, so the answer stands.
+async fn note(worker: &Worker, user: &str, note: Note) {
+    let _ = worker.store.note(&worker.config.history_key.user(user), note).await;
+}
+
+/// The number of a confirmation: two digits, as a text or a number.
+fn match_number(number: Option<Value>) -> Result<Option<MatchNumber>, ApiError> {
+    let read = match number {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) => MatchNumber::parse(text.trim()),
+        Some(Value::Number(number)) => number.as_u64().and_then(MatchNumber::from_number),
+        Some(_) => None,
+    };
+    read.map(Some)
+        .ok_or(ApiError::Malformed("'match' must be the two digits that the browser shows"))
 }
 
 /// `POST /scan/deny`
@@ -167,9 +218,10 @@ pub(super) async fn deny(
     worker: web::Data<Rc<Worker>>,
 ) -> Result<HttpResponse, ApiError> {
     counted(&worker, async {
-        let (user, claim) = claimant(&request, payload, &worker).await?;
+        let (user, claim, _) = claimant(&request, payload, &worker).await?;
         let done = worker.store.deny(&claim, &user.user).await;
         let repeated = done.map_err(|_| ApiError::StoreAway)?.map_err(refusal)?;
+        worker.limits.claims.leave(&user.user, claim.id);
         tracing::info!(login = claim.id.log_id(), repeated, "denied");
         let result = if repeated { ScanResult::Repeated } else { ScanResult::Denied };
         Ok((result, json!({ "code": 100, "msg": "Denied" })))
@@ -209,8 +261,13 @@ async fn counted(
                 ApiError::UnknownKey => ScanResult::Unknown,
                 ApiError::Conflict => ScanResult::Conflict,
                 ApiError::Unauthenticated => ScanResult::Unauthenticated,
-                ApiError::NotYours | ApiError::Origin | ApiError::Host => ScanResult::Forbidden,
+                ApiError::NotYours | ApiError::CannotMatch | ApiError::Origin | ApiError::Host => {
+                    ScanResult::Forbidden
+                }
+                ApiError::WrongNumber { .. } => ScanResult::Mismatch,
                 ApiError::Limited(_) => ScanResult::Limited,
+                ApiError::Locked(_) => ScanResult::Locked,
+                ApiError::TooManyClaims(_) => ScanResult::Crowded,
                 ApiError::StoreAway | ApiError::Full | ApiError::Draining => ScanResult::Store,
                 ApiError::Malformed(_)
                 | ApiError::TooLarge
@@ -243,12 +300,12 @@ async fn claimant(
     request: &HttpRequest,
     payload: web::Payload,
     worker: &Worker,
-) -> Result<(AppUser, Claim), ApiError> {
+) -> Result<(AppUser, Claim, Option<Value>), ApiError> {
     let user = phone(request, worker)?;
-    let ClaimBody { claim } =
+    let ClaimBody { claim, number } =
         body::read(request, payload, "The body must have a text field 'claim'").await?;
     let claim = Claim::parse(&claim).map_err(|_| ApiError::UnknownKey)?;
-    Ok((user, claim))
+    Ok((user, claim, number))
 }
 
 fn refusal(why: PhoneRefusal) -> ApiError {
@@ -256,6 +313,8 @@ fn refusal(why: PhoneRefusal) -> ApiError {
         PhoneRefusal::Unknown => ApiError::UnknownKey,
         PhoneRefusal::Conflict => ApiError::Conflict,
         PhoneRefusal::NotYours => ApiError::NotYours,
+        PhoneRefusal::WrongNumber { tries_left } => ApiError::WrongNumber { tries_left },
+        PhoneRefusal::CannotMatch => ApiError::CannotMatch,
     }
 }
 

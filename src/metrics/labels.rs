@@ -101,6 +101,12 @@ labels! {
         Forbidden = "forbidden",
         /// Over the limit.
         Limited = "limited",
+        /// Too many logins of the user ended by wrong numbers.
+        Locked = "locked",
+        /// Too many logins wait for the user's confirmation.
+        Crowded = "crowded",
+        /// Not the number that the browser shows.
+        Mismatch = "mismatch",
         /// Not a request that we understand.
         Malformed = "malformed",
         /// The store is away.
@@ -161,6 +167,10 @@ labels! {
         Confirm = "confirm",
         /// A phone declines.
         Deny = "deny",
+        /// A record and what is remembered of the user, before a scan.
+        Look = "look",
+        /// Something to remember of a user.
+        Note = "note",
         /// One record, or many.
         Read = "read",
         /// A token has arrived.

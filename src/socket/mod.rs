@@ -30,7 +30,7 @@ use self::{
 };
 use crate::{
     clock::{Clock, Timestamp},
-    config::{Config, Confirm},
+    config::{Config, Confirm, MatchWhen},
     error::ApiError,
     http::{Limits, client::Client},
     keys::{Entropy, LoginId, Seed},
@@ -214,7 +214,8 @@ pub async fn open(request: HttpRequest, worker: Rc<Worker>) -> Result<HttpRespon
     client.check_origin(&worker.config).map_err(|e| refuse(RefusedReason::Origin, e))?;
     let mut response = actix_web_actors::ws::handshake(&request)
         .map_err(|error| refuse(RefusedReason::Handshake, handshake_error(&error)))?;
-    let wanted = wanted(&request).map_err(|e| refuse(RefusedReason::Protocol, e))?;
+    let wanted =
+        wanted(&request, &worker.config).map_err(|e| refuse(RefusedReason::Protocol, e))?;
     if worker.admission.is_closed() {
         return Err(refuse(RefusedReason::Draining, ApiError::Draining));
     }
@@ -279,7 +280,7 @@ fn handshake_error(error: &HandshakeError) -> ApiError {
     }
 }
 
-fn wanted(request: &HttpRequest) -> Result<Wanted, ApiError> {
+fn wanted(request: &HttpRequest, config: &Config) -> Result<Wanted, ApiError> {
     let offered: Vec<&str> = request
         .headers()
         .get_all(header::SEC_WEBSOCKET_PROTOCOL)
@@ -288,6 +289,10 @@ fn wanted(request: &HttpRequest) -> Result<Wanted, ApiError> {
         .map(str::trim)
         .collect();
     let protocol = match &offered[..] {
+        [] if config.match_when == MatchWhen::Always => {
+            let what = "A number must be shown: only the sub-protocol scanlogin.v1 can do that";
+            return Err(ApiError::Malformed(what));
+        }
         [] => Protocol::Plain,
         offered if offered.contains(&SUBPROTOCOL) => Protocol::Json,
         _ => return Err(ApiError::Malformed("No sub-protocol that is known: scanlogin.v1")),

@@ -13,7 +13,9 @@ use serde_bytes::ByteBuf;
 use crate::{
     clock::Timestamp,
     keys::Hash,
-    login::{Answer, Codes, Ending, Facts, Login, Profile, Protocol, Scan, State},
+    login::{
+        Answer, Codes, Ending, Facts, HiddenNumber, Login, Matching, Profile, Protocol, Scan, State,
+    },
 };
 
 /// The array. Times are microseconds since the Unix epoch; absent texts are empty.
@@ -47,6 +49,23 @@ struct ScanRecord {
     answer: u8,
     name: String,
     picture: String,
+    /// The number of number matching, hidden; [`NO_NUMBER`] where none is asked for.
+    #[serde(default = "no_number")]
+    hidden: u8,
+    #[serde(default)]
+    wrong: u8,
+}
+
+/// What stands for "no number is asked for": no two digits.
+const NO_NUMBER: u8 = 100;
+
+fn no_number() -> u8 {
+    NO_NUMBER
+}
+
+/// A number as records and scripts have it.
+pub(super) fn hidden(number: Option<HiddenNumber>) -> u8 {
+    number.map_or(NO_NUMBER, HiddenNumber::get)
 }
 
 /// What stands under the key is not a record.
@@ -70,9 +89,10 @@ const ENDINGS: [Ending; 6] = [
 
 /// The numbers of `prelude.lua` that must be the same here.
 pub(super) fn lua_constants() -> String {
-    use crate::login::{CONFIRM, GRACE, RECEIPT, SLACK};
-    format!(
-        "local WAITING, SCANNED, APPROVED = {WAITING}, {SCANNED}, {APPROVED}\n\
+    use crate::login::{CONFIRM, GRACE, MAX_WRONG, RECEIPT, SLACK};
+    let constants = format!(
+        "local NO_NUMBER, MAX_WRONG = {NO_NUMBER}, {MAX_WRONG}\n\
+         local WAITING, SCANNED, APPROVED = {WAITING}, {SCANNED}, {APPROVED}\n\
          local DELIVERED, UNDELIVERED, DENIED, EXPIRED, CANCELLED, REVOKED = {}, {}, {}, {}, {}, {}\n\
          local GRACE, CONFIRM, RECEIPT, SLACK = {}, {}, {}, {}\n",
         ENDED,
@@ -85,7 +105,8 @@ pub(super) fn lua_constants() -> String {
         CONFIRM.as_micros(),
         RECEIPT.as_micros(),
         SLACK.as_micros(),
-    )
+    );
+    constants + &super::standing::lua_constants()
 }
 
 fn hash(bytes: &[u8]) -> Result<Hash, BadRecord> {
@@ -118,6 +139,8 @@ impl Record {
             answer: u8::from(scan.answer == Answer::Claimed),
             name: scan.profile.name.clone().unwrap_or_default(),
             picture: scan.profile.picture.clone().unwrap_or_default(),
+            hidden: hidden(scan.matching.map(|matching| matching.hidden)),
+            wrong: scan.matching.map_or(0, |matching| matching.wrong),
         });
         let facts = login.facts.clone().unwrap_or_default();
         let mut hashes = Vec::with_capacity(16 * login.codes.hashes.len());
@@ -152,6 +175,8 @@ impl Record {
                 claim: hash(&scan.claim)?,
                 answer: if scan.answer == 1 { Answer::Claimed } else { Answer::Approved },
                 profile: Profile { name: text(scan.name), picture: text(scan.picture) },
+                matching: HiddenNumber::from_record(scan.hidden)
+                    .map(|hidden| Matching { hidden, wrong: scan.wrong }),
             })
         });
         let scan = scan.transpose()?.ok_or_else(|| BadRecord("nobody has scanned".into()));
@@ -197,9 +222,10 @@ impl Record {
         let (ip, user_agent, origin) = &self.facts;
         out.array(3).bytes(ip.as_bytes()).bytes(user_agent.as_bytes()).bytes(origin.as_bytes());
         for scan in &self.scan {
-            out.array(1).array(7).bytes(scan.user.as_bytes()).bytes(&scan.code).uint(scan.number);
+            out.array(1).array(9).bytes(scan.user.as_bytes()).bytes(&scan.code).uint(scan.number);
             out.bytes(&scan.claim).uint(scan.answer);
             out.bytes(scan.name.as_bytes()).bytes(scan.picture.as_bytes());
+            out.uint(scan.hidden).uint(scan.wrong);
         }
         if !self.sealed.is_empty() {
             out.bytes(&self.sealed);
@@ -247,7 +273,7 @@ mod tests {
     use super::*;
     use crate::{
         keys::{Entropy, LoginId, Seed},
-        login::{Attempt, Then, Windows},
+        login::{Attempt, MatchNumber, Then, Windows},
     };
 
     #[test]
@@ -267,12 +293,17 @@ mod tests {
             then,
         };
         let profile = Profile { name: Some("Älice".into()), picture: None };
-        let scanned = waiting.clone().attempt(attempt(Then::Claim(profile)), now).unwrap().0;
+        let number = MatchNumber::random(Entropy::Os).hidden(&claim);
+        let then = Then::Claim(profile, Some(number));
+        let scanned = waiting.clone().attempt(attempt(then), now).unwrap().0;
+        let missed = scanned.clone().confirm(&claim, "älice", None, vec![], second, now);
+        let missed = missed.unwrap_err().login;
         let sealed = (0..=255).collect::<Vec<u8>>();
-        let approved = scanned.clone().confirm(&claim, "älice", sealed, second, now).unwrap();
+        let approved =
+            scanned.clone().confirm(&claim, "älice", Some(number), sealed, second, now).unwrap();
         let delivered = approved.clone().acknowledge(3, now).unwrap();
         let denied = scanned.clone().deny(&claim, "älice", now).unwrap();
-        for login in [waiting, scanned, approved, delivered, denied] {
+        for login in [waiting, scanned, missed, approved, delivered, denied] {
             assert_eq!(unpack(&pack(&login)).unwrap(), login);
         }
         assert!(unpack(b"").is_err());

@@ -1,10 +1,12 @@
--- ARGV: code hash, user, claim hash, answer, sealed, collect, name, picture
+-- ARGV: code hash, user, claim hash, answer, sealed, collect, name, picture, number
 local code, user, claim, answer = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local r, raw = load()
 if not r then return { UNKNOWN, 0, '' } end
 local open = r[STATE] <= APPROVED and now < r[END]
 local first = r[SCAN] and r[SCAN][1]
+local plain = r[PROTOCOL] == 0
 if first and first[USER] == user and first[CODE] == code then
+  if asks_number(first) and plain then return { CANNOT_MATCH, 0, '' } end
   return { REPEATED, first[ANSWER], r[STATE] == SCANNED and raw or '' }
 end
 local index
@@ -17,12 +19,23 @@ if r[ROTATE] > 0 then
   local from = r[START] + index * r[ROTATE]
   if now < from or now >= from + r[ROTATE] + GRACE then return { UNKNOWN, 0, '' } end
 end
-r[SCAN] = { { user, code, r[FIRST] + index, claim, answer, ARGV[7], ARGV[8] } }
+-- A second code of the same login does not buy more tries.
+local wrong = first and asks_number(first) and first[WRONG] or 0
+local scan = { user, code, r[FIRST] + index, claim, answer, ARGV[7], ARGV[8], tonumber(ARGV[9]), 0 }
+r[SCAN] = { scan }
 if answer == 0 then
   approve(r, ARGV[5], tonumber(ARGV[6]))
   return { OK, 0, '' }
 end
--- A second code of the same login does not buy more time.
+if asks_number(scan) then
+  scan[WRONG] = wrong
+  if plain then
+    scan[NAME], scan[PICTURE] = '', ''
+    finish(r, DENIED)
+    return { CANNOT_MATCH, 0, '' }
+  end
+end
+-- Nor more time.
 if r[STATE] == WAITING then r[END] = now + CONFIRM end
 r[STATE], r[CHANGED] = SCANNED, now
 return { OK, 1, save(r) }
