@@ -1,6 +1,7 @@
 //! The service as its users have it: real sockets, a real redis-server of each test's own.
 
 mod config_errors;
+mod confirm;
 mod conformance;
 mod economy;
 mod faults;
