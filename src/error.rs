@@ -34,6 +34,8 @@ pub enum ApiError {
     Malformed(&'static str),
     /// The body is over 8 KiB.
     TooLarge,
+    /// The request's head is over 16 KiB.
+    HeadTooLarge,
     /// The body is neither JSON nor a form.
     UnsupportedType,
     /// A WebSocket endpoint was called without an upgrade.
@@ -100,6 +102,11 @@ impl ApiError {
             ),
             Self::Malformed(what) => (StatusCode::BAD_REQUEST, -5, *what),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, -5, "The body is over 8 KiB"),
+            Self::HeadTooLarge => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                -5,
+                "The request's line and headers are over 16 KiB",
+            ),
             Self::UnsupportedType => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 -5,

@@ -271,6 +271,7 @@ async fn counted(
                 ApiError::StoreAway | ApiError::Full | ApiError::Draining => ScanResult::Store,
                 ApiError::Malformed(_)
                 | ApiError::TooLarge
+                | ApiError::HeadTooLarge
                 | ApiError::UnsupportedType
                 | ApiError::UpgradeRequired
                 | ApiError::NoSuchPath

@@ -61,6 +61,18 @@ labels! {
 }
 
 labels! {
+    /// Which rule a client broke on its socket.
+    CutReason {
+        /// More than 100 messages a minute.
+        Flood = "flood",
+        /// A frame, or a message in fragments, over 4 KiB.
+        TooBig = "too_big",
+        /// Not a message that the protocol has.
+        Malformed = "malformed",
+    }
+}
+
+labels! {
     /// How a login ended.
     LoginOutcome {
         /// The browser acknowledged its token.
@@ -259,6 +271,8 @@ labels! {
         UpgradeRequired = "426",
         /// 429
         TooMany = "429",
+        /// 431
+        HeadTooLarge = "431",
         /// 500
         Internal = "500",
         /// 502

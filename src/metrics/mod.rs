@@ -13,7 +13,7 @@ use prometheus::{
 };
 
 pub use self::labels::{
-    Label, LoginOutcome, NotificationResult, ProtocolLabel, RefusedReason, ResumeResult,
+    CutReason, Label, LoginOutcome, NotificationResult, ProtocolLabel, RefusedReason, ResumeResult,
     ResyncReason, Route, ScanResult, Status, StoreErrorKind, StoreOperation,
 };
 
@@ -117,6 +117,7 @@ pub struct Metrics {
     pub http_requests: CounterByTwo<Route, Status>,
     pub http_request_seconds: HistogramBy<Route>,
     pub slow_clients: IntCounter,
+    pub sockets_cut: CounterBy<CutReason>,
     pub draining: IntGauge,
 }
 
@@ -256,6 +257,12 @@ impl Metrics {
             slow_clients: counter(
                 "scanlogin_slow_clients_total",
                 "Sockets that were cut because the client did not read",
+            ),
+            sockets_cut: CounterBy::new(
+                &registry,
+                "scanlogin_sockets_cut_total",
+                "Sockets that were closed because the client broke a rule",
+                "reason",
             ),
             draining: gauge("scanlogin_draining", "1 from SIGTERM on"),
             registry,

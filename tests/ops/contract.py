@@ -19,7 +19,7 @@ VARIABLES = {
 
 OPERATIONS = "create scan confirm deny look note read acknowledge end resume reclaim current revoke probe".split()
 ROUTES = "/ws /scan /scan/confirm /scan/deny /scan/outcome /verify /logout demo other".split()
-STATUSES = "101 200 400 401 403 404 405 409 413 415 426 429 503 other".split()
+STATUSES = "101 200 400 401 403 404 405 409 413 415 426 429 431 503 other".split()
 
 # name: (type, {label: values})
 METRICS = {
@@ -47,6 +47,7 @@ METRICS = {
     "scanlogin_http_requests_total": ("counter", {"route": ROUTES, "status": STATUSES}),
     "scanlogin_http_request_seconds": ("histogram", {"route": ROUTES}),
     "scanlogin_slow_clients_total": ("counter", {}),
+    "scanlogin_sockets_cut_total": ("counter", {"reason": "flood too_big malformed".split()}),
     "scanlogin_draining": ("gauge", {}),
     "scanlogin_build_info": ("gauge", {"version": None}),
     "process_cpu_seconds_total": ("counter", {}),
