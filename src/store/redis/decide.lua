@@ -10,7 +10,7 @@ if state == SCANNED and now < r[END] then
   local ip = r[FACTS][1]
   if not confirm then
     finish(r, DENIED)
-  elseif asks_number(first) and first[HIDDEN] ~= number then
+  elseif first[HIDDEN] and first[HIDDEN] ~= number then
     first[WRONG] = first[WRONG] + 1
     local left = math.max(0, MAX_WRONG - first[WRONG])
     if left == 0 then finish(r, DENIED) else save(r) end

@@ -2,7 +2,7 @@
 -- Scripts are the Redis twin of login.rs, and tests/it/conformance.rs holds both to the same rules.
 local STATE, EPOCH, PROTOCOL, CREATED, CHANGED, END, PROOF = 1, 2, 3, 4, 5, 6, 7
 local START, ROTATE, FIRST, HASHES, FACTS, SCAN, SEALED = 8, 9, 10, 11, 12, 13, 14
--- Within SCAN[1]:
+-- Within SCAN[1], the last two only where a number is asked for:
 local USER, CODE, NUMBER, CLAIM, ANSWER, NAME, PICTURE, HIDDEN, WRONG = 1, 2, 3, 4, 5, 6, 7, 8, 9
 local OK, REPEATED, UNKNOWN, CONFLICT, NOT_YOURS = 0, 1, 2, 3, 4
 local GONE, SUPERSEDED, IS_APPROVED, EARLY, OVER, ENDED_UNDELIVERED = 5, 6, 7, 8, 9, 10
@@ -25,11 +25,6 @@ local function save(r)
   local raw = cmsgpack.pack(r)
   redis.call('SET', KEYS[1], raw, 'PX', ms)
   return raw
-end
-
--- Whether the person must bring the number that the browser shows.
-local function asks_number(scan)
-  return scan[HIDDEN] and scan[HIDDEN] ~= NO_NUMBER
 end
 
 local function finish(r, ending)

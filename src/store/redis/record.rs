@@ -49,23 +49,17 @@ struct ScanRecord {
     answer: u8,
     name: String,
     picture: String,
-    /// The number of number matching, hidden; [`NO_NUMBER`] where none is asked for.
-    #[serde(default = "no_number")]
-    hidden: u8,
+    /// The number of number matching, hidden. It and what follows stand here only where one is
+    /// asked for, so that a version which does not know them reads what others write.
+    #[serde(default)]
+    hidden: Option<u8>,
     #[serde(default)]
     wrong: u8,
 }
 
-/// What stands for "no number is asked for": no two digits.
-const NO_NUMBER: u8 = 100;
-
-fn no_number() -> u8 {
-    NO_NUMBER
-}
-
-/// A number as records and scripts have it.
-pub(super) fn hidden(number: Option<HiddenNumber>) -> u8 {
-    number.map_or(NO_NUMBER, HiddenNumber::get)
+/// A number as the scripts get it; empty where there is none.
+pub(super) fn hidden(number: Option<HiddenNumber>) -> String {
+    number.map(|number| number.get().to_string()).unwrap_or_default()
 }
 
 /// What stands under the key is not a record.
@@ -91,7 +85,7 @@ const ENDINGS: [Ending; 6] = [
 pub(super) fn lua_constants() -> String {
     use crate::login::{CONFIRM, GRACE, MAX_WRONG, RECEIPT, SLACK};
     let constants = format!(
-        "local NO_NUMBER, MAX_WRONG = {NO_NUMBER}, {MAX_WRONG}\n\
+        "local MAX_WRONG = {MAX_WRONG}\n\
          local WAITING, SCANNED, APPROVED = {WAITING}, {SCANNED}, {APPROVED}\n\
          local DELIVERED, UNDELIVERED, DENIED, EXPIRED, CANCELLED, REVOKED = {}, {}, {}, {}, {}, {}\n\
          local GRACE, CONFIRM, RECEIPT, SLACK = {}, {}, {}, {}\n",
@@ -139,7 +133,7 @@ impl Record {
             answer: u8::from(scan.answer == Answer::Claimed),
             name: scan.profile.name.clone().unwrap_or_default(),
             picture: scan.profile.picture.clone().unwrap_or_default(),
-            hidden: hidden(scan.matching.map(|matching| matching.hidden)),
+            hidden: scan.matching.map(|matching| matching.hidden.get()),
             wrong: scan.matching.map_or(0, |matching| matching.wrong),
         });
         let facts = login.facts.clone().unwrap_or_default();
@@ -175,7 +169,9 @@ impl Record {
                 claim: hash(&scan.claim)?,
                 answer: if scan.answer == 1 { Answer::Claimed } else { Answer::Approved },
                 profile: Profile { name: text(scan.name), picture: text(scan.picture) },
-                matching: HiddenNumber::from_record(scan.hidden)
+                matching: scan
+                    .hidden
+                    .and_then(HiddenNumber::from_record)
                     .map(|hidden| Matching { hidden, wrong: scan.wrong }),
             })
         });
@@ -222,10 +218,17 @@ impl Record {
         let (ip, user_agent, origin) = &self.facts;
         out.array(3).bytes(ip.as_bytes()).bytes(user_agent.as_bytes()).bytes(origin.as_bytes());
         for scan in &self.scan {
-            out.array(1).array(9).bytes(scan.user.as_bytes()).bytes(&scan.code).uint(scan.number);
+            let fields = if scan.hidden.is_some() { 9 } else { 7 };
+            out.array(1)
+                .array(fields)
+                .bytes(scan.user.as_bytes())
+                .bytes(&scan.code)
+                .uint(scan.number);
             out.bytes(&scan.claim).uint(scan.answer);
             out.bytes(scan.name.as_bytes()).bytes(scan.picture.as_bytes());
-            out.uint(scan.hidden).uint(scan.wrong);
+            if let Some(hidden) = scan.hidden {
+                out.uint(hidden).uint(scan.wrong);
+            }
         }
         if !self.sealed.is_empty() {
             out.bytes(&self.sealed);

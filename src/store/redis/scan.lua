@@ -6,7 +6,7 @@ local open = r[STATE] <= APPROVED and now < r[END]
 local first = r[SCAN] and r[SCAN][1]
 local plain = r[PROTOCOL] == 0
 if first and first[USER] == user and first[CODE] == code then
-  if asks_number(first) and plain then return { CANNOT_MATCH, 0, '' } end
+  if first[HIDDEN] and plain then return { CANNOT_MATCH, 0, '' } end
   return { REPEATED, first[ANSWER], r[STATE] == SCANNED and raw or '' }
 end
 local index
@@ -19,16 +19,15 @@ if r[ROTATE] > 0 then
   local from = r[START] + index * r[ROTATE]
   if now < from or now >= from + r[ROTATE] + GRACE then return { UNKNOWN, 0, '' } end
 end
--- A second code of the same login does not buy more tries.
-local wrong = first and asks_number(first) and first[WRONG] or 0
-local scan = { user, code, r[FIRST] + index, claim, answer, ARGV[7], ARGV[8], tonumber(ARGV[9]), 0 }
+local scan = { user, code, r[FIRST] + index, claim, answer, ARGV[7], ARGV[8] }
 r[SCAN] = { scan }
 if answer == 0 then
   approve(r, ARGV[5], tonumber(ARGV[6]))
   return { OK, 0, '' }
 end
-if asks_number(scan) then
-  scan[WRONG] = wrong
+if ARGV[9] ~= '' then
+  -- A second code of the same login does not buy more tries.
+  scan[HIDDEN], scan[WRONG] = tonumber(ARGV[9]), first and first[WRONG] or 0
   if plain then
     scan[NAME], scan[PICTURE] = '', ''
     finish(r, DENIED)
