@@ -1,7 +1,7 @@
 //! The store of a single process: a map under a lock, the transitions of [`crate::login`].
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -29,6 +29,8 @@ struct Inner {
     users: HashMap<String, (LoginId, Timestamp)>,
     /// What is remembered of users, and when that is forgotten.
     standings: HashMap<Hash, (Standing, Timestamp)>,
+    /// Who wants to be told of a login's changes.
+    watchers: HashMap<LoginId, Vec<mpsc::Sender<LoginId>>>,
     swept: Timestamp,
 }
 
@@ -37,14 +39,29 @@ struct Inner {
 pub struct EmbeddedStore {
     inner: Arc<Mutex<Inner>>,
     clock: Clock,
-    changes: mpsc::Sender<LoginId>,
 }
 
 impl EmbeddedStore {
-    /// An empty store that tells `changes` which logins have changed. Where `changes` is full, the
+    /// An empty store.
+    pub fn new(clock: Clock) -> Self {
+        Self { inner: Arc::default(), clock }
+    }
+
+    /// Tells `changes` of each change of this login from now on. Where `changes` is full, the
     /// transition waits: the phone that causes it feels the load, and nothing is lost.
-    pub fn new(clock: Clock, changes: mpsc::Sender<LoginId>) -> Self {
-        Self { inner: Arc::default(), clock, changes }
+    pub fn watch(&self, id: LoginId, changes: mpsc::Sender<LoginId>) {
+        self.lock().watchers.entry(id).or_default().push(changes);
+    }
+
+    /// Tells `changes` of this login no more.
+    pub fn unwatch(&self, id: LoginId, changes: &mpsc::Sender<LoginId>) {
+        let mut inner = self.lock();
+        if let Entry::Occupied(mut watchers) = inner.watchers.entry(id) {
+            watchers.get_mut().retain(|watcher| !watcher.same_channel(changes));
+            if watchers.get().is_empty() {
+                watchers.remove();
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -69,8 +86,11 @@ impl EmbeddedStore {
     }
 
     async fn changed(&self, id: LoginId) {
-        // Closed only when the feed is gone, and then the process is about to end.
-        let _ = self.changes.send(id).await;
+        let watchers = self.lock().watchers.get(&id).cloned().unwrap_or_default();
+        for watcher in watchers {
+            // Closed only when the feed is gone, and then the process is about to end.
+            let _ = watcher.send(id).await;
+        }
     }
 
     /// How many records there are: for tests that look for leftovers.

@@ -25,7 +25,6 @@ use scanlogin::{
         redis::{Connector, RedisStore},
     },
 };
-use tokio::sync::mpsc;
 
 use crate::helpers::{RedisServer, Settings};
 
@@ -40,15 +39,12 @@ struct Rig {
     name: &'static str,
     backend: Box<dyn Backend>,
     redis: Option<(RedisServer, MultiplexedConnection)>,
-    /// What the embedded store announces; never read, and larger than any test needs.
-    _changes: Option<mpsc::Receiver<LoginId>>,
 }
 
 impl Rig {
     fn embedded() -> Self {
-        let (sender, changes) = mpsc::channel(100_000);
-        let backend = Box::new(EmbeddedStore::new(Clock::system(), sender));
-        Self { name: "embedded", backend, redis: None, _changes: Some(changes) }
+        let backend = Box::new(EmbeddedStore::new(Clock::system()));
+        Self { name: "embedded", backend, redis: None }
     }
 
     async fn redis() -> Self {
@@ -57,7 +53,7 @@ impl Rig {
         let connector = Connector::new(config).expect("no files to read");
         let backend = Box::new(RedisStore::new(connector.into(), Clock::system()));
         let connection = server.connection().await;
-        Self { name: "redis", backend, redis: Some((server, connection)), _changes: None }
+        Self { name: "redis", backend, redis: Some((server, connection)) }
     }
 
     /// Every key of ours, and what is left of its life.
