@@ -61,6 +61,20 @@ async fn a_repetition_needs_no_place_and_a_scan_that_fails_takes_none() {
 }
 
 #[tokio::test]
+async fn a_repetition_at_an_instance_that_is_full_for_its_user_is_answered_as_before() {
+    let redis = RedisServer::start().await;
+    let settings = || confirming(Settings::redis(&redis)).with("CLAIMS_PER_USER", "1");
+    let (a, b) = (Service::start(settings()).await, Service::start(settings()).await);
+    let (_browser, key) = Browser::json(a.address).await;
+    let key = key["key"].as_str().unwrap();
+    let first = Phone::of(a.address, "alice").scan(key).await;
+    let elsewhere = Phone::of(b.address, "alice");
+    let _other = scanned(&b, &elsewhere).await;
+    let again = elsewhere.scan(key).await;
+    assert_eq!((again.codes(), again.text("claim")), ((200, 101), first.text("claim")));
+}
+
+#[tokio::test]
 async fn scans_of_the_same_moment_do_not_slip_through() {
     for (service, _redis) in both(|s| confirming(s).with("CLAIMS_PER_USER", "3")).await {
         let phone = Phone::of(service.address, "alice");

@@ -34,7 +34,10 @@ async fn three_logins_missed_lock_the_user_on_every_instance_and_nobody_else() {
     let services = [Service::start(settings()).await, Service::start(settings()).await];
     let alice = Phone::of(services[0].address, "alice");
     // Claimed before the lock: it may still be decided, and its scan repeated.
-    let (mut open, asked, told) = scanned(&services[0], &alice).await;
+    let (mut open, open_key) = Browser::json(services[0].address).await;
+    let open_key = open_key["key"].as_str().unwrap();
+    let asked = alice.scan(open_key).await;
+    let told = open.message_of("scanned").await;
     for round in 0..3 {
         miss(&services[round % 2], &Phone::of(services[round % 2].address, "alice")).await;
     }
@@ -52,6 +55,8 @@ async fn three_logins_missed_lock_the_user_on_every_instance_and_nobody_else() {
         assert_eq!(phone.scan(&"A".repeat(43)).await.codes(), (429, -4));
         assert_eq!(service.metric("scanlogin_scans_total{result=\"locked\"}").await, 2.0);
     }
+    let again = alice.scan(open_key).await;
+    assert_eq!((again.codes(), again.text("claim")), ((200, 101), asked.text("claim")));
     let digits = told["match"].as_str().unwrap();
     assert_eq!(confirm(&alice, asked.text("claim"), digits).await.codes(), (200, 100));
     assert_eq!(open.message().await["type"], "token");
