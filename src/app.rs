@@ -19,7 +19,8 @@ use self::{
 use crate::{
     admin::Readiness,
     clock::Clock,
-    config::Config,
+    config::{AppKey, Config},
+    crash::{Crash, Part},
     feed::Mechanisms,
     http::Limits,
     keys::Entropy,
@@ -28,7 +29,11 @@ use crate::{
     registry::Drain,
     socket::{Admission, Background},
     store::{EmbeddedStore, redis::Connector},
-    tokens::{AppAuth, Issuer},
+    tokens::{
+        AppAuth, Issuer,
+        key_set::{self, Fetcher},
+        outgoing::CallError,
+    },
 };
 
 /// Files that are not sockets of browsers: listeners, Redis, logs, connections of phones.
@@ -63,6 +68,12 @@ pub enum StartError {
          for example SCANLOGIN_REDIS_URL=redis://127.0.0.1:6379/0"
     )]
     Redis(String),
+    /// The app's key set cannot be had.
+    #[error(
+        "SCANLOGIN_APP_JWKS_URL: the key set cannot be used: {0}; for example \
+         SCANLOGIN_APP_JWKS_URL=https://accounts.example.com/.well-known/jwks.json"
+    )]
+    KeySet(CallError),
     /// Something that the operating system did not give.
     #[error("start failed: {0}")]
     Io(#[from] std::io::Error),
@@ -73,7 +84,7 @@ pub enum StartError {
 pub enum RunError {
     /// A part that everything depends on is gone.
     #[error("{0} died")]
-    Died(&'static str),
+    Died(Part),
     /// The server's own.
     #[error("server: {0}")]
     Io(#[from] std::io::Error),
@@ -88,11 +99,21 @@ pub struct Options {
     pub entropy: Entropy,
     /// Parts of the feed that can be turned off.
     pub mechanisms: Mechanisms,
+    /// A part that dies when it is told to.
+    pub crash: Crash,
+    /// How often the app's key set is fetched.
+    pub key_set_refresh: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Clock::system(), entropy: Entropy::Os, mechanisms: Mechanisms::default() }
+        Self {
+            clock: Clock::system(),
+            entropy: Entropy::Os,
+            mechanisms: Mechanisms::default(),
+            crash: Crash::default(),
+            key_set_refresh: key_set::REFRESH,
+        }
     }
 }
 
@@ -106,6 +127,7 @@ pub struct Application {
     metrics: Arc<Metrics>,
     options: Options,
     shelf: Shelf,
+    key_set: Option<Fetcher>,
 }
 
 impl Application {
@@ -120,9 +142,23 @@ impl Application {
             None => Shelf::Embedded(EmbeddedStore::new(options.clock.clone())),
             Some(redis) => {
                 let connector = Arc::new(Connector::new(redis.clone())?);
-                reach(&connector).await?;
+                let reached = persist("Redis", || connector.check()).await;
+                reached.map_err(|error| StartError::Redis(error.to_string()))?;
                 Shelf::Redis(connector)
             }
+        };
+        let metrics = Arc::new(Metrics::new());
+        let key_set = match &config.app_keys.current {
+            AppKey::Jwks(url) => {
+                let (refresh, clock) = (options.key_set_refresh, options.clock.clone());
+                let fetcher = Fetcher::new(url.clone(), refresh, metrics.clone(), clock);
+                let fetcher = fetcher.map_err(StartError::KeySet)?;
+                persist("the app's key set", || fetcher.fetch())
+                    .await
+                    .map_err(StartError::KeySet)?;
+                Some(fetcher)
+            }
+            AppKey::Secret(_) | AppKey::Public(_) => None,
         };
         Ok(Self {
             address: listener.local_addr()?,
@@ -130,9 +166,10 @@ impl Application {
             config: Arc::new(config),
             listener,
             admin_listener,
-            metrics: Arc::new(Metrics::new()),
+            metrics,
             options,
             shelf,
+            key_set,
         })
     }
 
@@ -156,7 +193,7 @@ impl Application {
     /// # Errors
     /// [`RunError`].
     pub async fn run(self, mut stops: Stops) -> Result<(), RunError> {
-        let Self { config, metrics, options, shelf, .. } = self;
+        let Self { config, metrics, options, shelf, key_set, .. } = self;
         let readiness = Arc::new(Readiness::new(config.workers));
         metrics.feed_connected.expect_lines(config.workers);
         let admission = Arc::new(Admission::new(most_sockets(&config), metrics.clone()));
@@ -170,10 +207,11 @@ impl Application {
             clock: options.clock.clone(),
             entropy: options.entropy,
             mechanisms: options.mechanisms,
+            crash: options.crash.clone(),
             admission: admission.clone(),
             background: background.clone(),
             limits: limits.clone(),
-            app_auth: Arc::new(AppAuth::new(&config)),
+            app_auth: Arc::new(AppAuth::new(&config, key_set.as_ref().map(Fetcher::key_set))),
             issuer: Arc::new(Issuer::new(&config)),
             warned: Arc::default(),
             events,
@@ -183,6 +221,12 @@ impl Application {
         let mut admin = serve_admin(self.admin_listener, metrics, readiness.clone())?;
         let (server_handle, admin_handle) = (server.handle(), admin.handle());
         let mut registries = Vec::new();
+        let mut key_set_task = actix_rt::spawn(async move {
+            match key_set {
+                Some(fetcher) => fetcher.run().await,
+                None => std::future::pending().await,
+            }
+        });
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         let mut watch = tokio::time::interval(Duration::from_secs(1));
         loop {
@@ -191,20 +235,23 @@ impl Application {
                 Some(event) = thread_events.recv() => match event {
                     ThreadEvent::Started(registry) => registries.push(registry),
                     ThreadEvent::Listening => readiness.one_more_listens(),
-                    ThreadEvent::FeedDied => return Err(RunError::Died("a feed")),
+                    ThreadEvent::FeedDied => return Err(RunError::Died(Part::Feed)),
                 },
                 _ = housekeeping.tick() => limits.forget_the_idle(options.clock.now()),
                 _ = watch.tick() => if !registries.iter().all(|registry| registry.is_alive()) {
-                    return Err(RunError::Died("a registry"));
+                    return Err(RunError::Died(Part::Registry));
                 },
+                _ = &mut key_set_task => return Err(RunError::Died(Part::KeySet)),
                 result = &mut server => {
                     result?;
-                    return Err(RunError::Died("the server"));
+                    return Err(RunError::Died(Part::Server));
                 }
                 result = &mut admin => {
                     result?;
-                    return Err(RunError::Died("the admin server"));
+                    return Err(RunError::Died(Part::Admin));
                 }
+                () = options.crash.comes(Part::Server) => drop(server_handle.stop(false)),
+                () = options.crash.comes(Part::Admin) => drop(admin_handle.stop(false)),
             }
         }
 
@@ -213,16 +260,29 @@ impl Application {
         admission.close();
         let drained = async {
             join_all(registries.iter().map(|registry| registry.ask(Drain(config.drain)))).await;
+            // Answered also when a registry dies on the way.
+            if !registries.iter().all(|registry| registry.is_alive()) {
+                return Err(RunError::Died(Part::Registry));
+            }
             // Registered or not: a socket that has not said yet what it resumes is to have its
             // last word too, and the last words are to be on the wire.
             let _ = tokio::time::timeout(FINISH_TIME, admission.emptied()).await;
             let _ = tokio::time::timeout(FINISH_TIME, background.finished()).await;
+            Ok(())
         };
         tokio::select! {
-            () = drained => {}
+            done = drained => done?,
+            // Who waits until its turn comes is to hear of its token meanwhile.
+            () = feed_died(&mut thread_events) => return Err(RunError::Died(Part::Feed)),
             // Both go on answering: phones until the end, probes too.
-            _ = &mut server => {}
-            _ = &mut admin => {}
+            result = &mut server => {
+                result?;
+                return Err(RunError::Died(Part::Server));
+            }
+            result = &mut admin => {
+                result?;
+                return Err(RunError::Died(Part::Admin));
+            }
             () = stops.next() => {
                 tracing::warn!("asked twice: stopping at once");
                 stop(&server_handle, &admin_handle, false, server, admin).await;
@@ -235,6 +295,17 @@ impl Application {
     }
 }
 
+/// Resolves when a thread says that its feed has ended.
+async fn feed_died(events: &mut mpsc::Receiver<ThreadEvent>) {
+    loop {
+        match events.recv().await {
+            Some(ThreadEvent::FeedDied) => return,
+            Some(ThreadEvent::Started(_) | ThreadEvent::Listening) => {}
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// Raises the open-file limit; the sockets that fit.
 fn most_sockets(config: &Config) -> usize {
     let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
@@ -244,18 +315,21 @@ fn most_sockets(config: &Config) -> usize {
     most
 }
 
-/// Tries to reach Redis for a while: it may be starting too.
-async fn reach(connector: &Connector) -> Result<(), StartError> {
+/// Tries for a while: what we depend on may be starting too.
+async fn persist<E: std::fmt::Display>(
+    what: &str,
+    mut attempt: impl AsyncFnMut() -> Result<(), E>,
+) -> Result<(), E> {
     let deadline = tokio::time::Instant::now() + START_TIME;
     let mut pause = Duration::from_millis(250);
     loop {
-        let error = match connector.check().await {
+        let error = match attempt().await {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        tracing::warn!(%error, "Redis cannot be reached yet");
+        tracing::warn!(%error, "{what} cannot be reached yet");
         if tokio::time::Instant::now() + pause > deadline {
-            return Err(StartError::Redis(error.to_string()));
+            return Err(error);
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(2));

@@ -46,6 +46,8 @@ pub enum ApiError {
     NoSuchMethod,
     /// The store is away.
     StoreAway,
+    /// The app's key set, without which this token cannot be judged, cannot be fetched.
+    KeysAway,
     /// This instance is full.
     Full,
     /// This instance is about to stop.
@@ -122,6 +124,9 @@ impl ApiError {
             Self::StoreAway => {
                 (StatusCode::SERVICE_UNAVAILABLE, -6, "The store is away: try again")
             }
+            Self::KeysAway => {
+                (StatusCode::SERVICE_UNAVAILABLE, -6, "The app's keys cannot be fetched: try again")
+            }
             Self::Full => (StatusCode::SERVICE_UNAVAILABLE, -6, "This instance is full: try again"),
             Self::Draining => {
                 (StatusCode::SERVICE_UNAVAILABLE, -6, "This instance is about to stop: try again")
@@ -147,7 +152,7 @@ impl ApiError {
                 Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
             }
             // Long enough for a restarted Redis, short enough for a person who waits.
-            Self::StoreAway | Self::Full => Some(2),
+            Self::StoreAway | Self::KeysAway | Self::Full => Some(2),
             // Another instance is there at once.
             Self::Draining => Some(1),
             _ => None,

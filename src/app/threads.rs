@@ -18,6 +18,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::{
     clock::Clock,
     config::Config,
+    crash::Crash,
     feed::{self, Feed, Mechanisms},
     http::Limits,
     keys::Entropy,
@@ -62,6 +63,7 @@ pub(super) struct Shared {
     pub clock: Clock,
     pub entropy: Entropy,
     pub mechanisms: Mechanisms,
+    pub crash: Crash,
     pub admission: Arc<Admission>,
     pub background: Arc<Background>,
     pub limits: Arc<Limits>,
@@ -98,7 +100,9 @@ impl Shared {
     }
 
     fn start_registry(&self, store: Store) -> RegistryAddr<Waiting> {
-        let start = |feed| Registry::start(feed, store, self.clock.clone(), self.metrics.clone());
+        let crash = self.crash.clone();
+        let (clock, metrics) = (self.clock.clone(), self.metrics.clone());
+        let start = |feed| Registry::start(feed, store, clock, metrics, crash);
         let ready = Rc::new(Notify::new());
         match &self.shelf {
             Shelf::Embedded(embedded) => {
@@ -106,7 +110,10 @@ impl Shared {
                 let feed = Feed::Embedded(feed::EmbeddedHandle::new(embedded.clone(), sender));
                 let registry = start(feed);
                 ready.notify_one();
-                self.look_after(ready, feed::run_embedded(changes, registry.clone()));
+                self.look_after(
+                    ready,
+                    feed::run_embedded(changes, registry.clone(), self.crash.clone()),
+                );
                 self.tell(ThreadEvent::Started(registry.clone()));
                 registry
             }
@@ -120,6 +127,7 @@ impl Shared {
                     metrics: self.metrics.clone(),
                     clock: self.clock.clone(),
                     mechanisms: self.mechanisms,
+                    crash: self.crash.clone(),
                     warned: self.warned.clone(),
                     ready: ready.clone(),
                 };

@@ -3,6 +3,7 @@
 use tokio::sync::mpsc;
 
 use crate::{
+    crash::{Crash, Part},
     keys::LoginId,
     registry::{Changed, RegistryAddr, Wakeable},
     store::EmbeddedStore,
@@ -34,9 +35,20 @@ impl Handle {
 }
 
 /// Hands changes to the registry until nobody can send any more.
-pub async fn run<A: Wakeable>(mut changes: mpsc::Receiver<LoginId>, registry: RegistryAddr<A>) {
+pub async fn run<A: Wakeable>(
+    mut changes: mpsc::Receiver<LoginId>,
+    registry: RegistryAddr<A>,
+    crash: Crash,
+) {
     let mut ids = Vec::with_capacity(BATCH);
-    while changes.recv_many(&mut ids, BATCH).await > 0 {
+    loop {
+        let count = tokio::select! {
+            count = changes.recv_many(&mut ids, BATCH) => count,
+            () = crash.comes(Part::Feed) => panic!("told to crash"),
+        };
+        if count == 0 {
+            return;
+        }
         if registry.ask(Changed(std::mem::take(&mut ids))).await.is_err() {
             return;
         }

@@ -3,6 +3,7 @@
 use std::{rc::Rc, time::Duration};
 
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, http::header, web};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -15,7 +16,7 @@ use crate::{
     metrics::ScanResult,
     socket::Worker,
     store::{ConfirmDone, ScanDone},
-    tokens::{self, AppUser, bearer},
+    tokens::{self, AppUser, NotVerified, bearer},
 };
 
 /// The header in which the phone brings its claim.
@@ -24,17 +25,33 @@ pub const CLAIM_HEADER: &str = "Scanlogin-Claim";
 const MAX_WAIT: Duration = Duration::from_secs(10);
 /// Between two looks at the record while a call is held open.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// What a body with a claim must be.
+const CLAIM_EXPECTED: &str = "The body must have a text field 'claim'";
 
-#[derive(Deserialize)]
-struct KeyBody {
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct KeyBody {
     key: String,
 }
 
-#[derive(Deserialize)]
-struct ClaimBody {
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct ClaimBody {
     claim: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct ConfirmBody {
+    claim: String,
+    /// The two digits that the browser shows, where `/scan` said `match`.
     #[serde(default, rename = "match")]
+    #[schemars(schema_with = "two_digits")]
     number: Option<Value>,
+}
+
+fn two_digits(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [
+        { "type": "string", "pattern": "^[0-9]{2}$" },
+        { "type": "integer", "minimum": 0, "maximum": 99 },
+    ] })
 }
 
 #[derive(Deserialize)]
@@ -49,7 +66,7 @@ pub(super) async fn scan(
     worker: web::Data<Rc<Worker>>,
 ) -> Result<HttpResponse, ApiError> {
     counted(&worker, async {
-        let user = phone(&request, &worker)?;
+        let user = phone(&request, &worker).await?;
         let KeyBody { key } =
             body::read(&request, payload, "The body must have a text field 'key'").await?;
         let wait = wait(&request)?;
@@ -154,7 +171,9 @@ pub(super) async fn confirm(
     worker: web::Data<Rc<Worker>>,
 ) -> Result<HttpResponse, ApiError> {
     counted(&worker, async {
-        let (user, claim, number) = claimant(&request, payload, &worker).await?;
+        let user = phone(&request, &worker).await?;
+        let ConfirmBody { claim, number } = body::read(&request, payload, CLAIM_EXPECTED).await?;
+        let claim = Claim::parse(&claim).map_err(|_| ApiError::UnknownKey)?;
         let number = match_number(number)?.map(|number| number.hidden(&claim));
         let wait = wait(&request)?;
         let token = worker.issuer.mint(&user.user, claim.id, worker.clock.now());
@@ -218,7 +237,9 @@ pub(super) async fn deny(
     worker: web::Data<Rc<Worker>>,
 ) -> Result<HttpResponse, ApiError> {
     counted(&worker, async {
-        let (user, claim, _) = claimant(&request, payload, &worker).await?;
+        let user = phone(&request, &worker).await?;
+        let ClaimBody { claim } = body::read(&request, payload, CLAIM_EXPECTED).await?;
+        let claim = Claim::parse(&claim).map_err(|_| ApiError::UnknownKey)?;
         let done = worker.store.deny(&claim, &user.user).await;
         let repeated = done.map_err(|_| ApiError::StoreAway)?.map_err(refusal)?;
         worker.limits.claims.leave(&user.user, claim.id);
@@ -234,7 +255,7 @@ pub(super) async fn outcome(
     request: HttpRequest,
     worker: web::Data<Rc<Worker>>,
 ) -> Result<HttpResponse, ApiError> {
-    let user = authenticated(&request, &worker)?;
+    let user = authenticated(&request, &worker).await?;
     let wait = wait(&request)?;
     let claim = request.headers().get(CLAIM_HEADER).and_then(|value| value.to_str().ok());
     let claim = claim.ok_or(ApiError::Malformed("The header Scanlogin-Claim is missing"))?;
@@ -269,6 +290,7 @@ async fn counted(
                 ApiError::Locked(_) => ScanResult::Locked,
                 ApiError::TooManyClaims(_) => ScanResult::Crowded,
                 ApiError::StoreAway | ApiError::Full | ApiError::Draining => ScanResult::Store,
+                ApiError::KeysAway => ScanResult::Upstream,
                 ApiError::Malformed(_)
                 | ApiError::TooLarge
                 | ApiError::HeadTooLarge
@@ -282,31 +304,23 @@ async fn counted(
     }
 }
 
-fn authenticated(request: &HttpRequest, worker: &Worker) -> Result<AppUser, ApiError> {
+async fn authenticated(request: &HttpRequest, worker: &Worker) -> Result<AppUser, ApiError> {
     let client = Client::of(request, &worker.config);
     client.check_host(&worker.config)?;
     client.check_origin(&worker.config)?;
     let header = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-    bearer(header).and_then(|token| worker.app_auth.verify(token)).ok_or(ApiError::Unauthenticated)
+    let token = bearer(header).ok_or(ApiError::Unauthenticated)?;
+    worker.app_auth.verify(token).await.map_err(|why| match why {
+        NotVerified::Invalid => ApiError::Unauthenticated,
+        NotVerified::KeysAway => ApiError::KeysAway,
+    })
 }
 
 /// An authenticated phone that has not called too often.
-fn phone(request: &HttpRequest, worker: &Worker) -> Result<AppUser, ApiError> {
-    let user = authenticated(request, worker)?;
+async fn phone(request: &HttpRequest, worker: &Worker) -> Result<AppUser, ApiError> {
+    let user = authenticated(request, worker).await?;
     worker.limits.scans.check(user.user.clone()).map_err(ApiError::Limited)?;
     Ok(user)
-}
-
-async fn claimant(
-    request: &HttpRequest,
-    payload: web::Payload,
-    worker: &Worker,
-) -> Result<(AppUser, Claim, Option<Value>), ApiError> {
-    let user = phone(request, worker)?;
-    let ClaimBody { claim, number } =
-        body::read(request, payload, "The body must have a text field 'claim'").await?;
-    let claim = Claim::parse(&claim).map_err(|_| ApiError::UnknownKey)?;
-    Ok((user, claim, number))
 }
 
 fn refusal(why: PhoneRefusal) -> ApiError {

@@ -15,8 +15,9 @@ use prometheus::{
 
 pub use self::{
     labels::{
-        CutReason, Label, LoginOutcome, NotificationResult, ProtocolLabel, RefusedReason,
-        ResumeResult, ResyncReason, Route, ScanResult, Status, StoreErrorKind, StoreOperation,
+        CutReason, KeySetResult, Label, LoginOutcome, NotificationResult, ProtocolLabel,
+        RefusedReason, ResumeResult, ResyncReason, Route, ScanResult, Status, StoreErrorKind,
+        StoreOperation,
     },
     lines::Lines,
 };
@@ -120,6 +121,8 @@ pub struct Metrics {
     pub registry_mailbox: IntGauge,
     pub http_requests: CounterByTwo<Route, Status>,
     pub http_request_seconds: HistogramBy<Route>,
+    pub key_set_refreshes: CounterBy<KeySetResult>,
+    pub key_set_refreshed: IntGauge,
     pub slow_clients: IntCounter,
     pub sockets_cut: CounterBy<CutReason>,
     pub draining: IntGauge,
@@ -258,6 +261,16 @@ impl Metrics {
                 "How long HTTP requests took, not counting a wait that the phone asked for",
                 "route",
                 FAST,
+            ),
+            key_set_refreshes: CounterBy::new(
+                &registry,
+                "scanlogin_jwks_refreshes_total",
+                "Times that the app's key set was fetched (SCANLOGIN_APP_JWKS_URL)",
+                "result",
+            ),
+            key_set_refreshed: gauge(
+                "scanlogin_jwks_refreshed_timestamp_seconds",
+                "When the app's key set was last fetched, in seconds since the Unix epoch; 0: never",
             ),
             slow_clients: counter(
                 "scanlogin_slow_clients_total",

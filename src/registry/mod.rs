@@ -44,6 +44,7 @@ use self::{
 };
 use crate::{
     clock::{Clock, Timestamp},
+    crash::{Crash, Part},
     feed::Feed,
     keys::LoginId,
     login::{Held, State},
@@ -99,11 +100,18 @@ pub struct Registry<A: Wakeable> {
     /// A resync was asked for and the store did not answer: it is still owed.
     resync_owed: bool,
     draining: bool,
+    crash: Crash,
 }
 
 impl<A: Wakeable> Registry<A> {
     /// Starts an empty registry on this thread.
-    pub fn start(feed: Feed, store: Store, clock: Clock, metrics: Arc<Metrics>) -> RegistryAddr<A> {
+    pub fn start(
+        feed: Feed,
+        store: Store,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        crash: Crash,
+    ) -> RegistryAddr<A> {
         let registry = Self {
             entries: HashMap::new(),
             due: BTreeSet::new(),
@@ -117,6 +125,7 @@ impl<A: Wakeable> Registry<A> {
             read_all_next: false,
             resync_owed: false,
             draining: false,
+            crash,
         };
         let metrics = registry.metrics.clone();
         RegistryAddr { addr: Actor::start(registry), metrics }
@@ -297,6 +306,12 @@ impl<A: Wakeable> Actor for Registry<A> {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
         ctx.run_interval(TICK, Self::tick);
+        let crash = self.crash.clone();
+        ctx.spawn(async move { crash.comes(Part::Registry).await }.into_actor(self).map(
+            |(), _, _| {
+                panic!("told to crash");
+            },
+        ));
     }
 }
 

@@ -9,13 +9,16 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use super::{Backend, ConfirmDone, EndDone, NewLogin, ScanDone, StoreError};
+use super::{
+    Backend, ConfirmDone, EndDone, NewLogin, ResumeDone, ScanDone, StoreError,
+    outbox::{MOST, Put, Revocation, Taken, WORK},
+};
 use crate::{
     clock::{Clock, Timestamp},
     keys::{Claim, Hash, LoginId},
     login::{
-        Attempt, Because, Codes, Ending, HiddenNumber, Login, Note, OwnerRefusal, PhoneRefusal,
-        Refused, Standing, State,
+        Answer, Attempt, Because, Codes, Ending, HiddenNumber, Login, Note, OwnerRefusal,
+        PhoneRefusal, Refused, Standing, State,
     },
 };
 
@@ -31,6 +34,8 @@ struct Inner {
     standings: HashMap<Hash, (Standing, Timestamp)>,
     /// Who wants to be told of a login's changes.
     watchers: HashMap<LoginId, Vec<mpsc::Sender<LoginId>>>,
+    /// What the webhook must still be told, and when that is due.
+    outbox: HashMap<Revocation, Timestamp>,
     swept: Timestamp,
 }
 
@@ -159,6 +164,63 @@ impl Backend for EmbeddedStore {
         Ok(result)
     }
 
+    async fn reserve(
+        &self,
+        id: LoginId,
+        code: &Hash,
+        user: &str,
+        lease: Duration,
+    ) -> Result<Result<Option<Answer>, PhoneRefusal>, StoreError> {
+        Ok(self.transition(id, |login, now| {
+            let Some(login) = login else { return (None, Err(PhoneRefusal::Unknown)) };
+            kept(login.reserve(code, user, lease, now))
+        }))
+    }
+
+    async fn release(&self, id: LoginId, code: &Hash, user: &str) -> Result<(), StoreError> {
+        self.transition(id, |login, _| (login.map(|login| login.release(code, user)), ()));
+        Ok(())
+    }
+
+    async fn outbox_put(&self, one: &Revocation, after: Duration) -> Result<Put, StoreError> {
+        let due = self.clock.now() + after;
+        let outbox = &mut self.lock().outbox;
+        if outbox.len() >= MOST && !outbox.contains_key(one) {
+            return Ok(Put::Full);
+        }
+        Ok(if outbox.insert(one.clone(), due).is_some() { Put::Known } else { Put::New })
+    }
+
+    async fn outbox_take(&self, most: usize) -> Result<Taken, StoreError> {
+        let now = self.clock.now();
+        let outbox = &mut self.lock().outbox;
+        let mut taken = Taken { due: Vec::new(), length: outbox.len() as u64 };
+        for (one, due) in outbox.iter_mut().filter(|(_, due)| **due <= now).take(most) {
+            *due = now + WORK;
+            taken.due.push(one.clone());
+        }
+        Ok(taken)
+    }
+
+    async fn outbox_done(&self, one: &Revocation) -> Result<(), StoreError> {
+        self.lock().outbox.remove(one);
+        Ok(())
+    }
+
+    async fn outbox_again(
+        &self,
+        one: &Revocation,
+        next: &Revocation,
+        after: Duration,
+    ) -> Result<(), StoreError> {
+        let due = self.clock.now() + after;
+        let outbox = &mut self.lock().outbox;
+        if outbox.remove(one).is_some() {
+            outbox.insert(next.clone(), due);
+        }
+        Ok(())
+    }
+
     async fn confirm(
         &self,
         claim: &Claim,
@@ -223,7 +285,7 @@ impl Backend for EmbeddedStore {
         ttl: Duration,
     ) -> Result<Result<(), OwnerRefusal>, StoreError> {
         let until = self.clock.now() + ttl;
-        self.lock().users.insert(user.into(), (id, until));
+        let older = self.lock().users.insert(user.into(), (id, until));
         let mut is_there = false;
         let result = self.transition(id, |login, now| {
             let Some(login) = login else { return (None, Err(OwnerRefusal::Over)) };
@@ -231,8 +293,13 @@ impl Backend for EmbeddedStore {
             kept(login.acknowledge(epoch, now).map(|login| (login, ())))
         });
         if is_there && result == Err(OwnerRefusal::Over) {
-            // A log-out that came before the acknowledgement stands.
-            self.revoke_current(user, id);
+            // A log-out that came before the acknowledgement stands, and what this login would
+            // have replaced goes on.
+            if self.revoke_current(user, id)
+                && let Some(older) = older.filter(|(older, _)| *older != id)
+            {
+                self.lock().users.insert(user.into(), older);
+            }
         }
         Ok(result)
     }
@@ -255,18 +322,30 @@ impl Backend for EmbeddedStore {
         }))
     }
 
-    async fn resume(&self, id: LoginId, proof: &Hash) -> Result<Option<Login>, StoreError> {
-        let resumed = self.transition(id, |login, now| {
-            let Some(login) = login else { return (None, None) };
+    async fn resume(&self, id: LoginId, proof: &Hash) -> Result<ResumeDone, StoreError> {
+        let done = self.transition(id, |login, now| {
+            let Some(login) = login else { return (None, ResumeDone::Unknown) };
             match login.resume(proof, now) {
-                Ok(login) => (Some(login.clone()), Some(login)),
-                Err(refused) => (Some(refused.login), None),
+                Ok(login) => (Some(login.clone()), ResumeDone::Resumed(Box::new(login))),
+                Err(refused) => (Some(refused.login), ResumeDone::Refused),
             }
         });
-        if resumed.is_some() {
+        if matches!(done, ResumeDone::Resumed(_)) {
             self.changed(id).await;
         }
-        Ok(resumed)
+        Ok(done)
+    }
+
+    async fn bury(&self, id: LoginId, _: &Hash, _: Duration) -> Result<bool, StoreError> {
+        // Nothing is ever forgotten here, so nothing is made again.
+        Ok(self.transition(id, |login, _| {
+            let absent = login.is_none();
+            (login, absent)
+        }))
+    }
+
+    fn may_have_forgotten(&self) -> bool {
+        false
     }
 
     async fn reclaim(&self, id: LoginId, wanted: &Login) -> Result<Login, StoreError> {

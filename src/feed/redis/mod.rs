@@ -20,6 +20,7 @@ use self::{lines::Unheard, supervisor::Supervisor};
 use crate::{
     clock::Clock,
     config::RedisNodes,
+    crash::Crash,
     keys::Entropy,
     metrics::Metrics,
     registry::{RegistryAddr, Wakeable},
@@ -57,11 +58,13 @@ pub struct Instance<A: Wakeable> {
     pub mechanisms: Mechanisms,
     /// Whether an operator was told that there are no notifications: one of the feeds says it once.
     pub warned: Arc<AtomicBool>,
+    /// Makes it die, in a test.
+    pub crash: Crash,
     /// Told once, when the feed has listened or polled for the first time.
     pub ready: Rc<Notify>,
 }
 
-/// Keeps the feed up for ever; returns only when the registry is gone.
+/// Keeps the feed up for ever; returns only when the registry is gone, or a part of the feed.
 pub async fn run<A: Wakeable>(instance: Instance<A>, handle: Handle) {
     let instance = Rc::new(instance);
     let names = instance.connector.names().clone();

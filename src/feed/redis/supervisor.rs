@@ -20,6 +20,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     config::Node,
+    crash::Part,
     keys::{Entropy, LoginId},
     metrics::ResyncReason,
     registry::{Changed, Resync, Snapshot, Wakeable},
@@ -95,7 +96,11 @@ impl<A: Wakeable> Supervisor<A> {
             let started = Instant::now();
             let lost = match self.meanwhile(self.connect()).await {
                 Ok((name, connection)) => {
-                    let lost = self.listen(&name, connection).await;
+                    let crash = self.instance.crash.clone();
+                    let lost = tokio::select! {
+                        lost = self.listen(&name, connection) => lost,
+                        () = crash.comes(Part::Feed) => panic!("told to crash"),
+                    };
                     self.instance.metrics.feed_connected.down(&name, self.instance.line);
                     lost
                 }
@@ -104,6 +109,7 @@ impl<A: Wakeable> Supervisor<A> {
             if matches!(lost, Lost::NoRegistry) {
                 return;
             }
+            self.instance.connector.note_disturbance();
             self.set_unheard(true).await;
             self.reason.set(match lost {
                 Lost::Deaf => ResyncReason::Probe,

@@ -43,6 +43,11 @@ impl Names {
         format!("{}h:{}", self.prefix, URL_SAFE_NO_PAD.encode(user.as_bytes()))
     }
 
+    /// The queue of what the webhook must still be told.
+    pub fn outbox(&self) -> String {
+        format!("{}outbox", self.prefix)
+    }
+
     /// The channel on which Redis announces changes of a login's record.
     pub fn channel(&self, id: LoginId) -> String {
         let mut name = String::with_capacity(self.channel_prefix.len() + 22);

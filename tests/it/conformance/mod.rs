@@ -5,8 +5,10 @@
 
 mod browser;
 mod matching;
+mod outbox;
 mod phone;
 mod random;
+mod reserve;
 mod standing;
 
 use std::time::Duration;
@@ -21,7 +23,8 @@ use scanlogin::{
         Note, PhoneRefusal, Profile, Protocol, Scan, Standing, State, Then, Windows, hashes,
     },
     store::{
-        Backend, ConfirmDone, EmbeddedStore, EndDone, NewLogin, ScanDone, StoreError,
+        Backend, ConfirmDone, EmbeddedStore, EndDone, NewLogin, ResumeDone, ScanDone, StoreError,
+        outbox::{Put, Revocation, Taken},
         redis::{Connector, RedisStore},
     },
 };
@@ -111,6 +114,35 @@ impl Backend for Rig {
     ) -> Result<Result<ScanDone, PhoneRefusal>, StoreError> {
         self.checked(self.backend.scan(id, attempt)).await
     }
+    async fn reserve(
+        &self,
+        id: LoginId,
+        code: &Hash,
+        user: &str,
+        lease: Duration,
+    ) -> Result<Result<Option<Answer>, PhoneRefusal>, StoreError> {
+        self.checked(self.backend.reserve(id, code, user, lease)).await
+    }
+    async fn release(&self, id: LoginId, code: &Hash, user: &str) -> Result<(), StoreError> {
+        self.checked(self.backend.release(id, code, user)).await
+    }
+    async fn outbox_put(&self, one: &Revocation, after: Duration) -> Result<Put, StoreError> {
+        self.checked(self.backend.outbox_put(one, after)).await
+    }
+    async fn outbox_take(&self, most: usize) -> Result<Taken, StoreError> {
+        self.checked(self.backend.outbox_take(most)).await
+    }
+    async fn outbox_done(&self, one: &Revocation) -> Result<(), StoreError> {
+        self.checked(self.backend.outbox_done(one)).await
+    }
+    async fn outbox_again(
+        &self,
+        one: &Revocation,
+        next: &Revocation,
+        after: Duration,
+    ) -> Result<(), StoreError> {
+        self.checked(self.backend.outbox_again(one, next, after)).await
+    }
     async fn confirm(
         &self,
         claim: &Claim,
@@ -153,8 +185,14 @@ impl Backend for Rig {
     async fn end(&self, id: LoginId, epoch: u32, because: Because) -> Result<EndDone, StoreError> {
         self.checked(self.backend.end(id, epoch, because)).await
     }
-    async fn resume(&self, id: LoginId, proof: &Hash) -> Result<Option<Login>, StoreError> {
+    async fn resume(&self, id: LoginId, proof: &Hash) -> Result<ResumeDone, StoreError> {
         self.checked(self.backend.resume(id, proof)).await
+    }
+    async fn bury(&self, id: LoginId, proof: &Hash, time: Duration) -> Result<bool, StoreError> {
+        self.checked(self.backend.bury(id, proof, time)).await
+    }
+    fn may_have_forgotten(&self) -> bool {
+        self.backend.may_have_forgotten()
     }
     async fn reclaim(&self, id: LoginId, login: &Login) -> Result<Login, StoreError> {
         self.checked(self.backend.reclaim(id, login)).await
@@ -268,6 +306,14 @@ impl Subject {
         let (code, claim) = (self.seed.code(number).hash(), self.claim(number, user).hash());
         let attempt = Attempt { code, user: user.into(), claim, then };
         rig.scan(self.id, attempt).await.expect("the store answers")
+    }
+
+    /// Its browser comes back; the login if it is its own now.
+    async fn resumed(&self, rig: &Rig) -> Option<Login> {
+        match rig.resume(self.id, &self.seed.proof()).await.expect("the store answers") {
+            ResumeDone::Resumed(login) => Some(*login),
+            ResumeDone::Refused | ResumeDone::Unknown => None,
+        }
     }
 
     /// Confirms without a number; whether that is a repetition.
