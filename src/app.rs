@@ -228,7 +228,7 @@ impl Application {
             metrics.clone(),
             readiness.clone(),
             shelf.factory(),
-            options.clock,
+            options.clock.clone(),
         )?;
         let (server_handle, admin_handle) = (server.handle(), admin.handle());
         let mut registries = Vec::new();
@@ -248,7 +248,7 @@ impl Application {
                     ThreadEvent::Listening => readiness.one_more_listens(),
                     ThreadEvent::FeedDied => return Err(RunError::Died(Part::Feed)),
                 },
-                _ = housekeeping.tick() => limits.forget_the_idle(),
+                _ = housekeeping.tick() => limits.forget_the_idle(options.clock.now()),
                 _ = watch.tick() => {
                     if let Some(dropped) = &options.log_lines_dropped {
                         let new = dropped.dropped_lines() as u64 - metrics.log_lines_dropped.get();

@@ -15,8 +15,9 @@ use prometheus::{
 
 pub use self::{
     labels::{
-        KeySetResult, Label, LoginOutcome, NotificationResult, ProtocolLabel, RefusedReason,
-        ResumeResult, ResyncReason, Route, ScanResult, Status, StoreErrorKind, StoreOperation,
+        CutReason, KeySetResult, Label, LoginOutcome, NotificationResult, ProtocolLabel,
+        RefusedReason, ResumeResult, ResyncReason, Route, ScanResult, Status, StoreErrorKind,
+        StoreOperation,
     },
     lines::Lines,
 };
@@ -124,6 +125,7 @@ pub struct Metrics {
     pub key_set_refreshed: IntGauge,
     pub slow_clients: IntCounter,
     pub log_lines_dropped: IntCounter,
+    pub sockets_cut: CounterBy<CutReason>,
     pub draining: IntGauge,
 }
 
@@ -278,6 +280,12 @@ impl Metrics {
             log_lines_dropped: counter(
                 "scanlogin_log_lines_dropped_total",
                 "Lines that the log left out because whoever reads it was too slow",
+            ),
+            sockets_cut: CounterBy::new(
+                &registry,
+                "scanlogin_sockets_cut_total",
+                "Sockets that were closed because the client broke a rule",
+                "reason",
             ),
             draining: gauge("scanlogin_draining", "1 from SIGTERM on"),
             registry,
