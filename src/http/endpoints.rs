@@ -178,8 +178,10 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
                 .answers::<answers::Verified>("The cookie is set")
                 .refused(&[
                     ApiError::NoLogin,
+                    ApiError::NoSuchPath,
                     ApiError::Limited(Duration::from_secs(1)),
                     ApiError::StoreAway,
+                    ApiError::TokenIsNoCookie,
                 ])
         }));
     }

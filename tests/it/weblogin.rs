@@ -1,6 +1,6 @@
 //! A user's web login, seen and ended by the user's app and by the operator.
 
-use reqwest::{Client, Method};
+use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use crate::helpers::{
@@ -56,7 +56,15 @@ async fn revoke(service: &Service, body: &Value, headers: &[(&str, &str)]) -> An
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    answer(request).await
+    on_admin_port(request).await
+}
+
+/// The admin port is no part of `/openapi.json`.
+async fn on_admin_port(request: RequestBuilder) -> Answer {
+    let answer = request.send().await.unwrap();
+    let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+    assert_eq!(headers["cache-control"], "no-store");
+    Answer { status, headers, body: answer.json().await.unwrap() }
 }
 
 #[tokio::test]
@@ -137,9 +145,9 @@ async fn the_operator_ends_a_users_web_login_on_the_admin_port_only() {
         .post(format!("http://{}/revoke", b.admin_address))
         .header("Content-Type", "application/x-www-form-urlencoded")
         .body("user=alice");
-    assert_eq!(answer(form).await.codes(), (415, -5));
+    assert_eq!(on_admin_port(form).await.codes(), (415, -5));
     let get = Client::new().get(format!("http://{}/revoke", b.admin_address));
-    assert_eq!(answer(get).await.codes(), (405, -5));
+    assert_eq!(on_admin_port(get).await.codes(), (405, -5));
     let public = Client::new().post(format!("http://{}/revoke", b.address)).json(&alice);
     assert_eq!(answer(public).await.codes(), (404, -5), "never on the public port");
     assert_eq!(verify(a.address, &token).await.status, 200, "nothing of this did anything");
