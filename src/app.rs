@@ -142,7 +142,7 @@ impl Application {
                 BackendParts::Embedded(store, receiver)
             }
             Some(redis) => {
-                let connector = Arc::new(Connector::new(redis.clone())?);
+                let connector = Arc::new(Connector::new(redis.clone(), options.mechanisms.doubt)?);
                 reach(&connector).await?;
                 BackendParts::Redis(connector)
             }

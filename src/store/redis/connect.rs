@@ -48,16 +48,18 @@ pub struct Connector {
     /// What Redis's clock shows more than ours, in microseconds.
     clock_offset: AtomicI64,
     kept: Mutex<HashMap<Node, MultiplexedConnection>>,
+    doubts: bool,
     /// When a connection was last lost, or made in the place of one that was.
     disturbed: Mutex<Option<Instant>>,
 }
 
 impl Connector {
-    /// Reads the certificate files. Connects to nothing yet.
+    /// Reads the certificate files. Connects to nothing yet. Without `doubts`, Redis is believed to
+    /// remember everything.
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub fn new(config: Redis) -> std::io::Result<Self> {
+    pub fn new(config: Redis, doubts: bool) -> std::io::Result<Self> {
         let read = |path: &std::path::PathBuf| std::fs::read(path);
         let root_cert = config.ca_file.as_ref().map(read).transpose()?;
         let client_tls = config
@@ -78,6 +80,7 @@ impl Connector {
             names,
             clock_offset: AtomicI64::new(0),
             kept: Mutex::default(),
+            doubts,
             disturbed: Mutex::default(),
         })
     }
@@ -98,7 +101,7 @@ impl Connector {
     /// persistence, a failover that lost writes) breaks its connections too: what it knows no more
     /// is found missing over one that was made after that.
     pub fn may_have_forgotten(&self) -> bool {
-        self.disturbed().is_some_and(|at| at.elapsed() < DOUBT)
+        self.doubts && self.disturbed().is_some_and(|at| at.elapsed() < DOUBT)
     }
 
     /// A connection was lost, or made in the place of one that was.
