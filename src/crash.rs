@@ -12,6 +12,8 @@ pub enum Part {
     Feed,
     /// It knows who waits.
     Registry,
+    /// It keeps the app's key set up to date.
+    KeySet,
     /// It serves browsers and phones.
     Server,
     /// It serves metrics and health.
@@ -23,6 +25,7 @@ impl fmt::Display for Part {
         f.write_str(match self {
             Self::Feed => "the feed",
             Self::Registry => "the registry",
+            Self::KeySet => "the key set's task",
             Self::Server => "the server",
             Self::Admin => "the admin server",
         })

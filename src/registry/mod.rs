@@ -26,7 +26,8 @@ use std::{
 };
 
 use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, WeakAddr, WrapFuture,
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, ResponseFuture,
+    WeakAddr, WrapFuture,
 };
 
 pub use self::{
@@ -315,7 +316,7 @@ impl<A: Wakeable> Actor for Registry<A> {
 }
 
 impl<A: Wakeable> Handler<Register<A>> for Registry<A> {
-    type Result = ResponseFuture<()>;
+    type Result = ResponseActFuture<Self, ()>;
 
     fn handle(&mut self, message: Register<A>, ctx: &mut Self::Context) -> Self::Result {
         self.taken();
@@ -335,7 +336,12 @@ impl<A: Wakeable> Handler<Register<A>> for Registry<A> {
             // Let in a moment before the door was closed.
             self.wake(id, Wake::Drain, ctx);
         }
-        Box::pin(self.feed.subscribe(id))
+        Box::pin(self.feed.subscribe(id).into_actor(self).map(move |(), registry, ctx| {
+            // Whoever registered reads the record next; one that has left since does not.
+            if let Some(Entry { holder: Holder::Nobody(_), .. }) = registry.own(id, conn) {
+                registry.wake(id, Wake::Changed, ctx);
+            }
+        }))
     }
 }
 
@@ -380,11 +386,11 @@ impl<A: Wakeable> Handler<Detach> for Registry<A> {
         let Some(entry) = self.own(id, conn) else { return };
         entry.schedule = Schedule::until(deadline);
         entry.holder = Holder::Nobody(held);
-        let owed = entry.owed.take();
+        entry.owed = None;
         self.set_due(id, deadline);
-        if let Some(wake) = owed {
-            self.wake(id, wake, ctx);
-        }
+        // Its last holder may have left without hearing of a change, a take-over elsewhere above
+        // all: then two would count its end.
+        self.wake(id, Wake::Changed, ctx);
     }
 }
 

@@ -5,6 +5,7 @@
 //! one atomic transition on the store's own clock.
 
 mod embedded;
+pub mod outbox;
 pub mod redis;
 
 use std::{rc::Rc, sync::Arc, time::Duration};
@@ -12,6 +13,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 pub use self::embedded::EmbeddedStore;
+use self::outbox::{Put, Revocation, Taken};
 use crate::{
     clock::{Clock, Timestamp},
     keys::{Claim, Hash, LoginId},
@@ -99,6 +101,36 @@ pub trait Backend {
         id: LoginId,
         attempt: Attempt,
     ) -> Result<Result<ScanDone, PhoneRefusal>, StoreError>;
+
+    /// Keeps a login for a user who scans and whose token is made elsewhere, until `lease` is over.
+    /// `Some`: there is nothing to make, the phone is told the same again.
+    async fn reserve(
+        &self,
+        id: LoginId,
+        code: &Hash,
+        user: &str,
+        lease: Duration,
+    ) -> Result<Result<Option<Answer>, PhoneRefusal>, StoreError>;
+
+    /// Gives up a reservation of this user with this code.
+    async fn release(&self, id: LoginId, code: &Hash, user: &str) -> Result<(), StoreError>;
+
+    /// Puts an entry into the queue of revocations, due after so long.
+    async fn outbox_put(&self, one: &Revocation, after: Duration) -> Result<Put, StoreError>;
+
+    /// Takes what is due, at most so many.
+    async fn outbox_take(&self, most: usize) -> Result<Taken, StoreError>;
+
+    /// An entry is settled.
+    async fn outbox_done(&self, one: &Revocation) -> Result<(), StoreError>;
+
+    /// An entry is to be looked at again after so long, as `next`.
+    async fn outbox_again(
+        &self,
+        one: &Revocation,
+        next: &Revocation,
+        after: Duration,
+    ) -> Result<(), StoreError>;
 
     /// The person confirms; whether it had been confirmed before.
     async fn confirm(
@@ -230,6 +262,48 @@ impl Store {
         attempt: Attempt,
     ) -> Result<Result<ScanDone, PhoneRefusal>, StoreError> {
         self.timed(StoreOperation::Scan, self.backend.scan(id, attempt)).await
+    }
+
+    /// See [`Backend::reserve`].
+    pub async fn reserve(
+        &self,
+        id: LoginId,
+        code: &Hash,
+        user: &str,
+        lease: Duration,
+    ) -> Result<Result<Option<Answer>, PhoneRefusal>, StoreError> {
+        let call = self.backend.reserve(id, code, user, lease);
+        self.timed(StoreOperation::Reserve, call).await
+    }
+
+    /// See [`Backend::release`].
+    pub async fn release(&self, id: LoginId, code: &Hash, user: &str) -> Result<(), StoreError> {
+        self.timed(StoreOperation::Release, self.backend.release(id, code, user)).await
+    }
+
+    /// See [`Backend::outbox_put`].
+    pub async fn outbox_put(&self, one: &Revocation, after: Duration) -> Result<Put, StoreError> {
+        self.timed(StoreOperation::Outbox, self.backend.outbox_put(one, after)).await
+    }
+
+    /// See [`Backend::outbox_take`].
+    pub async fn outbox_take(&self, most: usize) -> Result<Taken, StoreError> {
+        self.timed(StoreOperation::Outbox, self.backend.outbox_take(most)).await
+    }
+
+    /// See [`Backend::outbox_done`].
+    pub async fn outbox_done(&self, one: &Revocation) -> Result<(), StoreError> {
+        self.timed(StoreOperation::Outbox, self.backend.outbox_done(one)).await
+    }
+
+    /// See [`Backend::outbox_again`].
+    pub async fn outbox_again(
+        &self,
+        one: &Revocation,
+        next: &Revocation,
+        after: Duration,
+    ) -> Result<(), StoreError> {
+        self.timed(StoreOperation::Outbox, self.backend.outbox_again(one, next, after)).await
     }
 
     /// See [`Backend::confirm`].

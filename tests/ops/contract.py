@@ -18,8 +18,8 @@ VARIABLES = {
 } | {f"SCANLOGIN_{name}_FILE" for name in SECRETS}
 
 OPERATIONS = "create scan confirm deny read acknowledge end resume reclaim current revoke probe".split()
-ROUTES = "/ws /scan /scan/confirm /scan/deny /scan/outcome /verify /logout demo other".split()
-STATUSES = "101 200 400 401 403 404 405 409 413 415 426 429 503 other".split()
+ROUTES = "/ws /scan /scan/confirm /scan/deny /scan/outcome /verify /logout /scanlogin.js demo other".split()
+STATUSES = "101 200 304 400 401 403 404 405 409 413 415 426 429 503 other".split()
 
 # name: (type, {label: values})
 METRICS = {

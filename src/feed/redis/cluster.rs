@@ -113,7 +113,7 @@ async fn follow<A: Wakeable>(
     for node in gone {
         listeners.remove(&node);
         unheard.set_node(Some(node.clone()), false).await;
-        let _ = instance.metrics.feed_connected.remove_label_values(&[&node.to_string()]);
+        instance.metrics.feed_connected.forget(&node.to_string(), instance.line);
     }
     // The map first, then the listeners: each starts from the logins that the map gives it.
     let queues: BTreeMap<Node, Rc<Queue>> = map

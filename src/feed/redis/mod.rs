@@ -8,7 +8,10 @@ mod lines;
 mod probe;
 mod supervisor;
 
-use std::{rc::Rc, sync::Arc};
+use std::{
+    rc::Rc,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use tokio::sync::Notify;
 
@@ -43,6 +46,8 @@ impl Default for Mechanisms {
 
 /// What a feed belongs to.
 pub struct Instance<A: Wakeable> {
+    /// Which of the instance's feeds it is.
+    pub line: usize,
     /// Whom to tell.
     pub registry: RegistryAddr<A>,
     /// How to reach Redis.
@@ -53,6 +58,8 @@ pub struct Instance<A: Wakeable> {
     pub clock: Clock,
     /// What is turned on.
     pub mechanisms: Mechanisms,
+    /// Whether an operator was told that there are no notifications: one of the feeds says it once.
+    pub warned: Arc<AtomicBool>,
     /// Makes it die, in a test.
     pub crash: Crash,
     /// Told once, when the feed has listened or polled for the first time.
@@ -74,7 +81,7 @@ pub async fn run<A: Wakeable>(instance: Instance<A>, handle: Handle) {
     }
 }
 
-/// Each instance has a canary of its own.
+/// Each feed has a canary of its own.
 fn canary_name() -> String {
     Entropy::Os.bytes::<8>().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -2,6 +2,8 @@
 
 mod connect;
 mod names;
+mod offset;
+mod outbox;
 mod record;
 
 use std::{
@@ -20,7 +22,10 @@ pub use self::{
     connect::{CONNECT_TIMEOUT, Connection, Connector, DOUBT, RESPONSE_TIMEOUT},
     names::{Names, slot_of},
 };
-use super::{Backend, EndDone, NewLogin, ResumeDone, ScanDone, StoreError};
+use super::{
+    Backend, EndDone, NewLogin, ResumeDone, ScanDone, StoreError,
+    outbox::{Put, Revocation, Taken},
+};
 use crate::{
     clock::{Clock, Timestamp},
     config::RedisNodes,
@@ -44,6 +49,8 @@ macro_rules! script {
 }
 script!(CREATE, "create.lua");
 script!(SCAN, "scan.lua");
+script!(RESERVE, "reserve.lua");
+script!(RELEASE, "release.lua");
 script!(DECIDE, "decide.lua");
 script!(ACKNOWLEDGE, "acknowledge.lua");
 script!(END, "end.lua");
@@ -172,6 +179,10 @@ fn phone_refusal(tag: u8) -> Result<PhoneRefusal, StoreError> {
     }
 }
 
+fn told(answer: u8) -> Answer {
+    if answer == 1 { Answer::Claimed } else { Answer::Approved }
+}
+
 fn micros(duration: Duration) -> u64 {
     duration.as_micros() as u64
 }
@@ -209,7 +220,7 @@ impl Backend for RedisStore {
         if !matches!(tag, OK | REPEATED) {
             return Ok(Err(phone_refusal(tag)?));
         }
-        let answer = if answer == 1 { Answer::Claimed } else { Answer::Approved };
+        let answer = told(answer);
         let facts = if raw.is_empty() {
             None
         } else {
@@ -217,6 +228,50 @@ impl Backend for RedisStore {
             login.facts.map(|facts| (facts, login.created))
         };
         Ok(Ok(ScanDone { answer, repeated: tag == REPEATED, facts }))
+    }
+
+    async fn reserve(
+        &self,
+        id: LoginId,
+        code: &Hash,
+        user: &str,
+        lease: Duration,
+    ) -> Result<Result<Option<Answer>, PhoneRefusal>, StoreError> {
+        let mut call = RESERVE.key(self.login_key(id));
+        call.arg(code.as_bytes()).arg(user).arg(micros(lease));
+        let (tag, answer): (u8, u8) = self.script(&call).await?;
+        match tag {
+            OK => Ok(Ok(None)),
+            REPEATED => Ok(Ok(Some(told(answer)))),
+            other => Ok(Err(phone_refusal(other)?)),
+        }
+    }
+
+    async fn release(&self, id: LoginId, code: &Hash, user: &str) -> Result<(), StoreError> {
+        let mut call = RELEASE.key(self.login_key(id));
+        call.arg(code.as_bytes()).arg(user);
+        self.script::<u8>(&call).await.map(drop)
+    }
+
+    async fn outbox_put(&self, one: &Revocation, after: Duration) -> Result<Put, StoreError> {
+        self.put(one, after).await
+    }
+
+    async fn outbox_take(&self, most: usize) -> Result<Taken, StoreError> {
+        self.take(most).await
+    }
+
+    async fn outbox_done(&self, one: &Revocation) -> Result<(), StoreError> {
+        self.done(one).await
+    }
+
+    async fn outbox_again(
+        &self,
+        one: &Revocation,
+        next: &Revocation,
+        after: Duration,
+    ) -> Result<(), StoreError> {
+        self.again(one, next, after).await
     }
 
     async fn confirm(

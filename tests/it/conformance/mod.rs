@@ -4,8 +4,10 @@
 //! middle of its life is made by `reclaim`, with a beginning in the past.
 
 mod browser;
+mod outbox;
 mod phone;
 mod random;
+mod reserve;
 
 use std::time::Duration;
 
@@ -20,10 +22,10 @@ use scanlogin::{
     },
     store::{
         Backend, EmbeddedStore, EndDone, NewLogin, ResumeDone, ScanDone, StoreError,
+        outbox::{Put, Revocation, Taken},
         redis::{Connector, RedisStore},
     },
 };
-use tokio::sync::mpsc;
 
 use crate::helpers::{RedisServer, Settings};
 
@@ -38,15 +40,12 @@ struct Rig {
     name: &'static str,
     backend: Box<dyn Backend>,
     redis: Option<(RedisServer, MultiplexedConnection)>,
-    /// What the embedded store announces; never read, and larger than any test needs.
-    _changes: Option<mpsc::Receiver<LoginId>>,
 }
 
 impl Rig {
     fn embedded() -> Self {
-        let (sender, changes) = mpsc::channel(100_000);
-        let backend = Box::new(EmbeddedStore::new(Clock::system(), sender));
-        Self { name: "embedded", backend, redis: None, _changes: Some(changes) }
+        let backend = Box::new(EmbeddedStore::new(Clock::system()));
+        Self { name: "embedded", backend, redis: None }
     }
 
     async fn redis() -> Self {
@@ -55,7 +54,7 @@ impl Rig {
         let connector = Connector::new(config, true).expect("no files to read");
         let backend = Box::new(RedisStore::new(connector.into(), Clock::system()));
         let connection = server.connection().await;
-        Self { name: "redis", backend, redis: Some((server, connection)), _changes: None }
+        Self { name: "redis", backend, redis: Some((server, connection)) }
     }
 
     /// Every key of ours, and what is left of its life.
@@ -112,6 +111,35 @@ impl Backend for Rig {
         attempt: Attempt,
     ) -> Result<Result<ScanDone, PhoneRefusal>, StoreError> {
         self.checked(self.backend.scan(id, attempt)).await
+    }
+    async fn reserve(
+        &self,
+        id: LoginId,
+        code: &Hash,
+        user: &str,
+        lease: Duration,
+    ) -> Result<Result<Option<Answer>, PhoneRefusal>, StoreError> {
+        self.checked(self.backend.reserve(id, code, user, lease)).await
+    }
+    async fn release(&self, id: LoginId, code: &Hash, user: &str) -> Result<(), StoreError> {
+        self.checked(self.backend.release(id, code, user)).await
+    }
+    async fn outbox_put(&self, one: &Revocation, after: Duration) -> Result<Put, StoreError> {
+        self.checked(self.backend.outbox_put(one, after)).await
+    }
+    async fn outbox_take(&self, most: usize) -> Result<Taken, StoreError> {
+        self.checked(self.backend.outbox_take(most)).await
+    }
+    async fn outbox_done(&self, one: &Revocation) -> Result<(), StoreError> {
+        self.checked(self.backend.outbox_done(one)).await
+    }
+    async fn outbox_again(
+        &self,
+        one: &Revocation,
+        next: &Revocation,
+        after: Duration,
+    ) -> Result<(), StoreError> {
+        self.checked(self.backend.outbox_again(one, next, after)).await
     }
     async fn confirm(
         &self,

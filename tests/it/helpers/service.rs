@@ -52,6 +52,12 @@ impl Settings {
         self
     }
 
+    /// Sets a variable that is not one of the service's own.
+    pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.0.insert(name.into(), value.into());
+        self
+    }
+
     /// Leaves `SCANLOGIN_<name>` out.
     pub(crate) fn without(mut self, name: &str) -> Self {
         self.0.remove(&format!("SCANLOGIN_{name}"));

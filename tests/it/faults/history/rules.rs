@@ -79,8 +79,15 @@ pub(super) fn broken(story: &Story, faults: &[Fault]) -> Vec<String> {
                 && fault.from < at.saturating_add(Duration::from_secs(6))
                 && at <= fault.to
         });
+        // What a browser said just before its line broke, and believes to have said.
+        let cut_off = faults.iter().any(|fault| {
+            fault.browsers_lost
+                && fault.from < at.saturating_add(TOLERANCE)
+                && at < fault.to + TOLERANCE
+        });
         if has
             && story.acknowledged
+            && !cut_off
             && receipt != "delivered"
             && !died
             && !forgot
