@@ -172,9 +172,7 @@ impl World {
     }
 
     async fn kill_clients(&self, kind: &str) {
-        let client = redis::Client::open(self.redis.url()).expect("a URL");
-        let mut connection =
-            client.get_multiplexed_async_connection().await.expect("redis-server answers");
+        let mut connection = self.redis.connection().await;
         let mut kill = redis::cmd("CLIENT");
         kill.arg("KILL").arg("TYPE").arg(kind).arg("SKIPME").arg("yes");
         let _: i64 = kill.query_async(&mut connection).await.expect("it kills");
