@@ -30,7 +30,7 @@ use crate::{
     socket::{Admission, Background},
     store::{EmbeddedStore, redis::Connector},
     tokens::{
-        AppAuth, Issuer,
+        AppAuth, FactsKey, Issuer,
         key_set::{self, Fetcher},
         outgoing::CallError,
     },
@@ -202,9 +202,9 @@ impl Application {
         let (events, mut thread_events) = mpsc::channel(EVENTS * config.workers);
         let shared = Shared {
             config: config.clone(),
-            shelf,
+            shelf: shelf.clone(),
             metrics: metrics.clone(),
-            clock: options.clock,
+            clock: options.clock.clone(),
             entropy: options.entropy,
             mechanisms: options.mechanisms,
             crash: options.crash.clone(),
@@ -213,12 +213,19 @@ impl Application {
             limits: limits.clone(),
             app_auth: Arc::new(AppAuth::new(&config, key_set.as_ref().map(Fetcher::key_set))),
             issuer: Arc::new(Issuer::new(&config)),
+            facts: Arc::new(FactsKey::new(&config)),
             warned: Arc::default(),
             events,
             threads: Arc::default(),
         };
         let mut server = serve(self.listener, shared)?;
-        let mut admin = serve_admin(self.admin_listener, metrics, readiness.clone())?;
+        let mut admin = serve_admin(
+            self.admin_listener,
+            metrics,
+            readiness.clone(),
+            shelf.factory(),
+            options.clock,
+        )?;
         let (server_handle, admin_handle) = (server.handle(), admin.handle());
         let mut registries = Vec::new();
         let mut key_set_task = actix_rt::spawn(async move {
