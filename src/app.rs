@@ -145,7 +145,7 @@ impl Application {
         let shelf = match &config.redis {
             None => Shelf::Embedded(EmbeddedStore::new(options.clock.clone())),
             Some(redis) => {
-                let connector = Arc::new(Connector::new(redis.clone())?);
+                let connector = Arc::new(Connector::new(redis.clone(), options.mechanisms.doubt)?);
                 let reached = persist("Redis", || connector.check()).await;
                 reached.map_err(|error| StartError::Redis(error.to_string()))?;
                 Shelf::Redis(connector)

@@ -2,6 +2,7 @@
 
 mod connect;
 mod names;
+mod offset;
 mod outbox;
 mod record;
 mod standing;

@@ -56,7 +56,7 @@ impl Rig {
     async fn redis() -> Self {
         let server = RedisServer::start().await;
         let config = Settings::redis(&server).config().redis.expect("a Redis");
-        let connector = Connector::new(config).expect("no files to read");
+        let connector = Connector::new(config, true).expect("no files to read");
         let backend = Box::new(RedisStore::new(connector.into(), Clock::system()));
         let connection = server.connection().await;
         Self { name: "redis", backend, redis: Some((server, connection)) }
