@@ -15,5 +15,6 @@ mod race;
 mod readme;
 mod redis_outage;
 mod resume;
+mod security_page;
 mod tokens;
 mod two_instances;
