@@ -113,6 +113,13 @@ impl Operation {
         self.refused(&[malformed, ApiError::TooLarge, ApiError::UnsupportedType])
     }
 
+    /// Takes a body as JSON only.
+    pub(in crate::http) fn json_body<T: JsonSchema>(mut self) -> Self {
+        self.body = Some(Body { schema: schema::<T>, form: false });
+        let malformed = ApiError::Malformed("What is wrong with the body");
+        self.refused(&[malformed, ApiError::TooLarge, ApiError::NotJson])
+    }
+
     /// Answers 200 with a JSON body that no cache may keep.
     pub(in crate::http) fn answers<T: JsonSchema>(mut self, description: &'static str) -> Self {
         self.successes.push(Success {

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use scanlogin::{
     config::{Config, Parsed, Values},
     keys::Entropy,
-    tokens::{AppAuth, Issuer, bearer},
+    tokens::{AppAuth, AppUser, Issuer, bearer},
 };
 
 const SECRET: &str = "one-secret-for-both-is-the-worst-case";
@@ -23,14 +23,17 @@ static BOTH: LazyLock<(AppAuth, Issuer)> = LazyLock::new(|| {
     (AppAuth::new(&config, None), Issuer::new(&config))
 });
 
+/// Who the app's token says, if it is good: with a secret nothing has to be waited for.
+fn phone(app: &AppAuth, token: &str) -> Option<AppUser> {
+    app.verify(token).now_or_never().expect("no key set to fetch").ok()
+}
+
 /// First the bytes as a header's value; then as header and claims, two lines, under a right MAC.
 pub(crate) fn tokens(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let (app, issuer) = &*BOTH;
-    // Without a key set there is nothing to wait for.
-    let phone = |token: &str| app.verify(token).now_or_never().expect("an answer").ok();
     let token = bearer(Some(text)).unwrap_or(text);
-    assert!(phone(token).is_none() && issuer.verify(token).is_none(), "forged: {token}");
+    assert!(phone(app, token).is_none() && issuer.verify(token).is_none(), "forged: {token}");
 
     let (header, claims) = text.split_once('\n').unwrap_or((r#"{"alg":"HS256"}"#, text));
     let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
@@ -38,7 +41,7 @@ pub(crate) fn tokens(data: &[u8]) {
     let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
     let mac = URL_SAFE_NO_PAD.encode(hmac::sign(&key, signed.as_bytes()));
     let token = format!("{signed}.{mac}");
-    let (phone, web) = (phone(&token), issuer.verify(&token));
+    let (phone, web) = (phone(app, &token), issuer.verify(&token));
     assert!(phone.is_none() || web.is_none(), "taken for both: {header} {claims}");
     if let Some(phone) = phone {
         assert!((1..=255).contains(&phone.user.len()), "{phone:?}");
