@@ -343,7 +343,9 @@ fn wait(request: &HttpRequest) -> Result<Option<Duration>, ApiError> {
     let query: WaitQuery =
         serde_urlencoded::from_str(request.query_string()).map_err(|_| malformed.clone())?;
     let Some(text) = query.wait else { return Ok(None) };
-    let seconds: u64 = text.parse().map_err(|_| malformed)?;
+    // More than fits a number is clamped like any other.
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = text.parse().ok().or(is_number.then_some(u64::MAX)).ok_or(malformed)?;
     Ok(Some(Duration::from_secs(seconds).min(MAX_WAIT)))
 }
 
