@@ -24,12 +24,12 @@ use crate::{
     lifecycle::Stops,
     metrics::Metrics,
     registry::{Drain, Registry, RegistryAddr},
+    revoker::Revoker,
     socket::{Admission, Background, Waiting, Worker, upgrade::UpgradeFactory},
     store::{EmbeddedStore, Store, StoreFactory, redis::Connector},
     tokens::{
-        AppAuth, Issuer,
+        AppAuth, CallError, Issuer, Webhook,
         key_set::{self, Fetcher},
-        outgoing::CallError,
     },
 };
 
@@ -79,6 +79,9 @@ pub enum StartError {
          SCANLOGIN_APP_JWKS_URL=https://accounts.example.com/.well-known/jwks.json"
     )]
     KeySet(CallError),
+    /// The webhook cannot be called at all.
+    #[error("SCANLOGIN_TOKEN_WEBHOOK_URL: {0}")]
+    Webhook(CallError),
     /// Something that the operating system did not give.
     #[error("start failed: {0}")]
     Io(#[from] std::io::Error),
@@ -130,6 +133,7 @@ pub struct Application {
     options: Options,
     backend: BackendParts,
     key_set: Option<Fetcher>,
+    webhook: Option<Arc<Webhook>>,
 }
 
 enum BackendParts {
@@ -171,6 +175,8 @@ impl Application {
             }
             AppKey::Secret(_) | AppKey::Public(_) => None,
         };
+        let webhook = Webhook::new(&config, metrics.clone(), options.clock.clone());
+        let webhook = webhook.map_err(StartError::Webhook)?.map(Arc::new);
         Ok(Self {
             address: listener.local_addr()?,
             admin_address: admin_listener.local_addr()?,
@@ -181,6 +187,7 @@ impl Application {
             options,
             backend,
             key_set,
+            webhook,
         })
     }
 
@@ -204,7 +211,7 @@ impl Application {
     /// # Errors
     /// [`RunError`].
     pub async fn run(self, mut stops: Stops) -> Result<(), RunError> {
-        let Self { config, metrics, options, backend, key_set, .. } = self;
+        let Self { config, metrics, options, backend, key_set, webhook, .. } = self;
         let clock = options.clock.clone();
         let readiness = Arc::new(Readiness::default());
         let ready = Rc::new(Notify::new());
@@ -248,6 +255,7 @@ impl Application {
             limits: Arc::new(Limits::new(&config)),
             app_auth: Arc::new(AppAuth::new(&config, key_set.as_ref().map(Fetcher::key_set))),
             issuer: Arc::new(Issuer::new(&config)),
+            webhook: webhook.clone(),
             config: config.clone(),
             factory,
             registry: registry.clone(),
@@ -258,10 +266,17 @@ impl Application {
             background: background.clone(),
         };
         let limits = shared.limits.clone();
+        let revoker = Revoker::new(shared.factory.make(&metrics, &shared.clock), metrics.clone());
         let mut server = serve(self.listener, shared)?;
         let mut admin = serve_admin(self.admin_listener, metrics, readiness.clone())?;
         let (server_handle, admin_handle) = (server.handle(), admin.handle());
         let mut feed_task = feed_task;
+        let mut revoker_task = actix_rt::spawn(async move {
+            match webhook {
+                Some(webhook) => revoker.run(webhook).await,
+                None => std::future::pending().await,
+            }
+        });
         let mut key_set_task = actix_rt::spawn(async move {
             match key_set {
                 Some(fetcher) => fetcher.run().await,
@@ -278,6 +293,7 @@ impl Application {
                 _ = watch.tick() => if !registry.is_alive() {
                     return Err(RunError::Died("the registry"));
                 },
+                _ = &mut revoker_task => return Err(RunError::Died("the webhook's task")),
                 _ = &mut key_set_task => return Err(RunError::Died("the key set's task")),
                 _ = &mut feed_task => return Err(RunError::Died("the feed")),
                 result = &mut server => {
@@ -343,6 +359,7 @@ struct Shared {
     limits: Arc<Limits>,
     app_auth: Arc<AppAuth>,
     issuer: Arc<Issuer>,
+    webhook: Option<Arc<Webhook>>,
 }
 
 impl Shared {
@@ -361,6 +378,7 @@ impl Shared {
             limits: self.limits.clone(),
             app_auth: self.app_auth.clone(),
             issuer: self.issuer.clone(),
+            webhook: self.webhook.clone(),
         })
     }
 }

@@ -6,7 +6,7 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse, http::header, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Held, body, client::Client};
+use super::{Held, approval, body, client::Client};
 use crate::{
     config::Confirm,
     error::{ApiError, answer},
@@ -16,7 +16,7 @@ use crate::{
     origin::limit_key,
     socket::Worker,
     store::ScanDone,
-    tokens::{self, AppUser, NotVerified, bearer},
+    tokens::{AppUser, NotVerified, bearer},
 };
 
 /// The header in which the phone brings its claim.
@@ -55,17 +55,16 @@ pub(super) async fn scan(
         // A text that is no key at all never existed either.
         let Key { id, code } = Key::parse(&key).map_err(|_| ApiError::UnknownKey)?;
         let claim = code.claim(id, &user.user);
-        let then = match worker.config.confirm {
-            Confirm::Off => {
-                let token = worker.issuer.mint(&user.user, id, worker.clock.now());
-                let sealed = tokens::seal(&token, &claim, worker.entropy);
-                Then::Approve { sealed, collect: worker.config.collect }
+        let done = match worker.config.confirm {
+            Confirm::Off => approval::scan(&worker, id, code, &claim, user.user).await?,
+            Confirm::Required => {
+                let then = Then::Claim(user.profile);
+                let (code, claim) = (code.hash(), claim.hash());
+                let attempt = Attempt { code, user: user.user, claim, then };
+                let done = worker.store.scan(id, attempt).await;
+                done.map_err(|_| ApiError::StoreAway)?.map_err(refusal)?
             }
-            Confirm::Required => Then::Claim(user.profile),
         };
-        let attempt = Attempt { code: code.hash(), user: user.user, claim: claim.hash(), then };
-        let done = worker.store.scan(id, attempt).await.map_err(|_| ApiError::StoreAway)?;
-        let done = done.map_err(refusal)?;
         tracing::info!(login = id.log_id(), answer = ?done.answer, repeated = done.repeated, "scanned");
         let result = match (done.repeated, done.answer) {
             (true, _) => ScanResult::Repeated,
@@ -144,14 +143,7 @@ pub(super) async fn confirm(
     counted(&worker, async {
         let (user, claim) = claimant(&request, payload, &worker).await?;
         let wait = wait(&request)?;
-        let token = worker.issuer.mint(&user.user, claim.id, worker.clock.now());
-        let sealed = tokens::seal(&token, &claim, worker.entropy);
-        let done = worker
-            .store
-            .confirm(&claim, &user.user, sealed, worker.config.collect)
-            .await
-            .map_err(|_| ApiError::StoreAway)?;
-        let repeated = done.map_err(refusal)?;
+        let repeated = approval::confirm(&worker, &claim, &user.user).await?;
         tracing::info!(login = claim.id.log_id(), repeated, "confirmed");
         let mut body = json!({ "code": 100, "msg": "Confirmed" });
         add_state(&request, &worker, &claim, wait, &mut body).await?;
@@ -212,7 +204,7 @@ async fn counted(
                 ApiError::NotYours | ApiError::Origin | ApiError::Host => ScanResult::Forbidden,
                 ApiError::Limited(_) => ScanResult::Limited,
                 ApiError::StoreAway | ApiError::Full | ApiError::Draining => ScanResult::Store,
-                ApiError::KeysAway => ScanResult::Upstream,
+                ApiError::KeysAway | ApiError::WebhookAway => ScanResult::Upstream,
                 ApiError::Malformed(_)
                 | ApiError::TooLarge
                 | ApiError::UnsupportedType
@@ -256,7 +248,7 @@ async fn claimant(
     Ok((user, claim))
 }
 
-fn refusal(why: PhoneRefusal) -> ApiError {
+pub(super) fn refusal(why: PhoneRefusal) -> ApiError {
     match why {
         PhoneRefusal::Unknown => ApiError::UnknownKey,
         PhoneRefusal::Conflict => ApiError::Conflict,

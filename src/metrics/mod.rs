@@ -15,6 +15,7 @@ use prometheus::{
 pub use self::labels::{
     KeySetResult, Label, LoginOutcome, NotificationResult, ProtocolLabel, RefusedReason,
     ResumeResult, ResyncReason, Route, ScanResult, Status, StoreErrorKind, StoreOperation,
+    WebhookEvent, WebhookResult,
 };
 
 /// A counter per value of a label.
@@ -118,6 +119,9 @@ pub struct Metrics {
     pub http_request_seconds: HistogramBy<Route>,
     pub key_set_refreshes: CounterBy<KeySetResult>,
     pub key_set_refreshed: IntGauge,
+    pub webhook_requests: CounterByTwo<WebhookEvent, WebhookResult>,
+    pub webhook_seconds: HistogramBy<WebhookEvent>,
+    pub webhook_queue: IntGauge,
     pub slow_clients: IntCounter,
     pub draining: IntGauge,
 }
@@ -264,6 +268,23 @@ impl Metrics {
             key_set_refreshed: gauge(
                 "scanlogin_jwks_refreshed_timestamp_seconds",
                 "When the app's key set was last fetched, in seconds since the Unix epoch; 0: never",
+            ),
+            webhook_requests: CounterByTwo::new(
+                &registry,
+                "scanlogin_webhook_requests_total",
+                "Calls of the token webhook",
+                ["event", "result"],
+            ),
+            webhook_seconds: HistogramBy::new(
+                &registry,
+                "scanlogin_webhook_seconds",
+                "How long the token webhook took",
+                "event",
+                FAST,
+            ),
+            webhook_queue: gauge(
+                "scanlogin_webhook_queue",
+                "Logins of all instances whose tokens the webhook made and nobody has acknowledged",
             ),
             slow_clients: counter(
                 "scanlogin_slow_clients_total",

@@ -12,7 +12,7 @@ use crate::{
     metrics::LoginOutcome,
     protocol::ServerMessage,
     registry::{Detach, Reschedule, Unregister, Wake, ended},
-    store::{EndDone, StoreError},
+    store::{EndDone, StoreError, outbox::Revocation},
 };
 
 /// Pauses between attempts to store an acknowledgement while the store is away.
@@ -107,7 +107,14 @@ impl Waiting {
             let ttl = worker.config.token_ttl;
             let outcome = loop {
                 match worker.store.acknowledge(id, epoch, &user, ttl).await {
-                    Ok(_) => break LoginOutcome::Delivered,
+                    Ok(stored) => {
+                        if worker.webhook.is_some() && stored.is_ok() {
+                            // If that fails, it is found delivered when it is due.
+                            let delivered = Revocation::new(id, &user);
+                            let _ = worker.store.outbox_done(&delivered).await;
+                        }
+                        break LoginOutcome::Delivered;
+                    }
                     Err(_) if worker.store.now() < deadline => {
                         tokio::time::sleep(ACKNOWLEDGE_AGAIN).await;
                     }
