@@ -4,6 +4,7 @@
 //! start: a rate over a series that appears late would miss its first events.
 
 mod labels;
+mod lines;
 
 use std::{marker::PhantomData, time::Duration};
 
@@ -12,10 +13,13 @@ use prometheus::{
     IntGauge, Opts, Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
 };
 
-pub use self::labels::{
-    KeySetResult, Label, LoginOutcome, NotificationResult, ProtocolLabel, RefusedReason,
-    ResumeResult, ResyncReason, Route, ScanResult, Status, StoreErrorKind, StoreOperation,
-    WebhookEvent, WebhookResult,
+pub use self::{
+    labels::{
+        KeySetResult, Label, LoginOutcome, NotificationResult, ProtocolLabel, RefusedReason,
+        ResumeResult, ResyncReason, Route, ScanResult, Status, StoreErrorKind, StoreOperation,
+        WebhookEvent, WebhookResult,
+    },
+    lines::Lines,
 };
 
 /// A counter per value of a label.
@@ -108,7 +112,7 @@ pub struct Metrics {
     pub wait: Histogram,
     pub resumes: CounterBy<ResumeResult>,
     pub notifications: CounterBy<NotificationResult>,
-    pub feed_connected: GaugeVec,
+    pub feed_connected: Lines,
     pub feed_resyncs: CounterBy<ResyncReason>,
     pub feed_probe: Histogram,
     pub feed_rescued: IntCounter,
@@ -204,20 +208,21 @@ impl Metrics {
                 "Keyspace notifications that reached this instance",
                 "result",
             ),
-            feed_connected: register(
+            feed_connected: Lines::new(register(
                 &registry,
                 GaugeVec::new(
                     Opts::new(
                         "scanlogin_feed_connected",
-                        "1 while notifications of this Redis node are subscribed to",
+                        "1 while every worker thread is subscribed to notifications of this Redis \
+                         node",
                     ),
                     &["node"],
                 ),
-            ),
+            )),
             feed_resyncs: CounterBy::new(
                 &registry,
                 "scanlogin_feed_resyncs_total",
-                "Times that the records of all waiting logins were read again",
+                "Times that a worker thread read the records of all its waiting logins again",
                 "reason",
             ),
             feed_probe: histogram(

@@ -78,6 +78,17 @@ pub enum EndDone {
     Refused(OwnerRefusal, Box<Login>),
 }
 
+/// What a browser that came back with its secret found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResumeDone {
+    /// The login is its own now, under a raised epoch.
+    Resumed(Box<Login>),
+    /// There is a record, and not for this browser, or not any more.
+    Refused,
+    /// There is no record: it never was, it is over, or the store forgot it.
+    Unknown,
+}
+
 /// What a store must do. Every method is one atomic step on the store's clock.
 #[async_trait(?Send)]
 pub trait Backend {
@@ -152,8 +163,16 @@ pub trait Backend {
     /// The owner ends a login.
     async fn end(&self, id: LoginId, epoch: u32, because: Because) -> Result<EndDone, StoreError>;
 
-    /// A browser takes its login over: the login with its raised epoch; `None` if it can't be.
-    async fn resume(&self, id: LoginId, proof: &Hash) -> Result<Option<Login>, StoreError>;
+    /// A browser takes its login over.
+    async fn resume(&self, id: LoginId, proof: &Hash) -> Result<ResumeDone, StoreError>;
+
+    /// Sees to it that a login without a record gets none for so long: a browser is about to be
+    /// told that it is over. `false`: there is a record after all.
+    async fn bury(&self, id: LoginId, proof: &Hash, time: Duration) -> Result<bool, StoreError>;
+
+    /// Whether the store may have forgotten so lately that instances are still making records of
+    /// their waiting logins again.
+    fn may_have_forgotten(&self) -> bool;
 
     /// Makes a forgotten record again if it is absent, and raises an epoch that fell back; the
     /// login as it stands then.
@@ -341,8 +360,23 @@ impl Store {
     }
 
     /// See [`Backend::resume`].
-    pub async fn resume(&self, id: LoginId, proof: &Hash) -> Result<Option<Login>, StoreError> {
+    pub async fn resume(&self, id: LoginId, proof: &Hash) -> Result<ResumeDone, StoreError> {
         self.timed(StoreOperation::Resume, self.backend.resume(id, proof)).await
+    }
+
+    /// See [`Backend::bury`]; counted as a part of the resume.
+    pub async fn bury(
+        &self,
+        id: LoginId,
+        proof: &Hash,
+        time: Duration,
+    ) -> Result<bool, StoreError> {
+        self.timed(StoreOperation::Resume, self.backend.bury(id, proof, time)).await
+    }
+
+    /// See [`Backend::may_have_forgotten`].
+    pub fn may_have_forgotten(&self) -> bool {
+        self.backend.may_have_forgotten()
     }
 
     /// See [`Backend::reclaim`].

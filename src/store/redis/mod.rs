@@ -18,18 +18,20 @@ use redis::{FromRedisValue, Script, ScriptInvocation};
 
 use self::connect::{Manager, NotMade, store_error};
 pub use self::{
-    connect::{CONNECT_TIMEOUT, Connection, Connector, RESPONSE_TIMEOUT},
+    connect::{CONNECT_TIMEOUT, Connection, Connector, DOUBT, RESPONSE_TIMEOUT},
     names::{Names, slot_of},
 };
 use super::{
-    Backend, EndDone, NewLogin, ScanDone, StoreError,
+    Backend, EndDone, NewLogin, ResumeDone, ScanDone, StoreError,
     outbox::{Put, Revocation, Taken},
 };
 use crate::{
     clock::{Clock, Timestamp},
     config::RedisNodes,
     keys::{Claim, Hash, LoginId},
-    login::{Answer, Attempt, Because, Codes, Login, OwnerRefusal, PhoneRefusal, Profile, Then},
+    login::{
+        Answer, Attempt, Because, Codes, Login, OwnerRefusal, PhoneRefusal, Profile, Protocol, Then,
+    },
     metrics::StoreErrorKind,
 };
 
@@ -93,7 +95,7 @@ impl RedisStore {
             .retry_connection(false)
             .test_on_check_out(false)
             .error_sink(Box::new(not_made.clone()))
-            .build_unchecked(Manager(connector.clone()));
+            .build_unchecked(Manager::new(connector.clone()));
         Self { pool, not_made, connector, clock, away_until: Cell::new(Timestamp::default()) }
     }
 
@@ -152,13 +154,6 @@ impl RedisStore {
         call: &ScriptInvocation<'_>,
     ) -> Result<T, StoreError> {
         self.run(async |connection| call.invoke_async(connection).await).await
-    }
-
-    /// Ends the user's current web login if it is this one.
-    async fn revoke_current(&self, user: &str, id: LoginId) -> Result<bool, StoreError> {
-        let mut call = REVOKE_CURRENT.key(self.connector.names().user(user));
-        call.arg(id.as_bytes());
-        self.script(&call).await
     }
 
     fn login_key(&self, id: LoginId) -> String {
@@ -331,7 +326,9 @@ impl Backend for RedisStore {
     ) -> Result<Result<(), OwnerRefusal>, StoreError> {
         let mut set = redis::cmd("SET");
         set.arg(self.connector.names().user(user)).arg(id.as_bytes()).arg("EX").arg(ttl.as_secs());
-        self.run(async |connection| set.query_async::<()>(connection).await).await?;
+        set.arg("GET");
+        let older: Option<Vec<u8>> =
+            self.run(async |connection| set.query_async(connection).await).await?;
         let mut call = ACKNOWLEDGE.key(self.login_key(id));
         call.arg(epoch);
         match self.script::<u8>(&call).await? {
@@ -340,8 +337,14 @@ impl Backend for RedisStore {
             // Redis forgot the record; the browser has its token all the same.
             GONE => Ok(Err(OwnerRefusal::Over)),
             _ => {
-                // A log-out that came before the acknowledgement stands.
-                self.revoke_current(user, id).await?;
+                // A log-out that came before the acknowledgement stands, and what this login would
+                // have replaced goes on. No longer than its token says, whatever the entry does.
+                let mut call = REVOKE_CURRENT.key(self.connector.names().user(user));
+                call.arg(id.as_bytes());
+                if let Some(older) = older.filter(|older| older != id.as_bytes()) {
+                    call.arg(older).arg(ttl.as_secs());
+                }
+                self.script::<bool>(&call).await?;
                 Ok(Err(OwnerRefusal::Over))
             }
         }
@@ -370,11 +373,34 @@ impl Backend for RedisStore {
         Ok(EndDone::Refused(why, Box::new(login)))
     }
 
-    async fn resume(&self, id: LoginId, proof: &Hash) -> Result<Option<Login>, StoreError> {
+    async fn resume(&self, id: LoginId, proof: &Hash) -> Result<ResumeDone, StoreError> {
         let mut call = RESUME.key(self.login_key(id));
         call.arg(proof.as_bytes());
-        let raw: Option<Vec<u8>> = self.script(&call).await?;
-        raw.as_deref().map(unpack).transpose()
+        let (tag, raw): (u8, Vec<u8>) = self.script(&call).await?;
+        match tag {
+            OK => Ok(ResumeDone::Resumed(Box::new(unpack(&raw)?))),
+            OVER => Ok(ResumeDone::Refused),
+            GONE => Ok(ResumeDone::Unknown),
+            other => Err(nonsense(format_args!("resume.lua answered {other}"))),
+        }
+    }
+
+    async fn bury(&self, id: LoginId, proof: &Hash, time: Duration) -> Result<bool, StoreError> {
+        // A login that nobody can own any more, over since ever. Who waits for it hears of it, as
+        // of any take-over, and who would make it again finds it there.
+        let zero = Timestamp::default();
+        let codes = Codes { start: zero, rotate: None, first: 1, hashes: Vec::new() };
+        let over = Login::new(u32::MAX, Protocol::Json, *proof, codes, zero, zero);
+        let mut set = redis::cmd("SET");
+        set.arg(self.login_key(id)).arg(record::pack(&over)).arg("NX");
+        set.arg("PX").arg(time.as_millis() as u64);
+        let set: Option<String> =
+            self.run(async |connection| set.query_async(connection).await).await?;
+        Ok(set.is_some())
+    }
+
+    fn may_have_forgotten(&self) -> bool {
+        self.connector.may_have_forgotten()
     }
 
     async fn reclaim(&self, id: LoginId, login: &Login) -> Result<Login, StoreError> {
@@ -395,7 +421,9 @@ impl Backend for RedisStore {
         let mut call = REVOKE_PENDING.key(self.login_key(id));
         call.arg(user);
         let pending: bool = self.script(&call).await?;
-        let current = self.revoke_current(user, id).await?;
+        let mut call = REVOKE_CURRENT.key(self.connector.names().user(user));
+        call.arg(id.as_bytes());
+        let current: bool = self.script(&call).await?;
         Ok(pending || current)
     }
 

@@ -12,7 +12,7 @@ use scanlogin::{
     clock::Timestamp,
     keys::{Entropy, Seed},
     login::{Answer, Because, Codes, Login, Protocol, State},
-    store::{Backend, EndDone},
+    store::{Backend, EndDone, ResumeDone},
 };
 
 use super::{COLLECT, Rig, SECOND, Subject, approve, assert_close, claim};
@@ -145,8 +145,10 @@ async fn run(rig: &Rig, login: &Subject, operation: Operation) -> (String, Optio
         },
         Operation::Resume { right } => {
             let seed = if right { login.seed.clone() } else { Seed::random(Entropy::Fixed(1)) };
-            let resumed = rig.resume(login.id, &seed.proof()).await.unwrap();
-            (format!("{}", resumed.is_some()), resumed)
+            match rig.resume(login.id, &seed.proof()).await.unwrap() {
+                ResumeDone::Resumed(login) => ("resumed".into(), Some(*login)),
+                done => text(&done),
+            }
         }
         Operation::Reclaim { epoch } => {
             let record = Login { epoch, ..login.waiting(rig.now(), Some(ROTATE)) };
