@@ -12,12 +12,12 @@ pub enum Part {
     Feed,
     /// It knows who waits.
     Registry,
+    /// It keeps the app's key set up to date.
+    KeySet,
     /// It serves browsers and phones.
     Server,
     /// It serves metrics and health.
     Admin,
-    /// It keeps the app's key set fresh.
-    KeySet,
     /// It tells the webhook what must be revoked.
     Revoker,
 }
@@ -27,9 +27,9 @@ impl fmt::Display for Part {
         f.write_str(match self {
             Self::Feed => "the feed",
             Self::Registry => "the registry",
+            Self::KeySet => "the key set's task",
             Self::Server => "the server",
             Self::Admin => "the admin server",
-            Self::KeySet => "the key set's task",
             Self::Revoker => "the webhook's task",
         })
     }

@@ -3,6 +3,7 @@
 use std::{rc::Rc, time::Duration};
 
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, http::header, web};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -26,13 +27,13 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 /// Between two looks at the record while a call is held open.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
-#[derive(Deserialize)]
-struct KeyBody {
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct KeyBody {
     key: String,
 }
 
-#[derive(Deserialize)]
-struct ClaimBody {
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct ClaimBody {
     claim: String,
 }
 

@@ -269,6 +269,10 @@ labels! {
         Logout = "/logout",
         /// `/.well-known/jwks.json`.
         KeySet = "/.well-known/jwks.json",
+        /// The browser's package, under all its paths.
+        Script = "/scanlogin.js",
+        /// `/openapi.json`.
+        OpenApi = "/openapi.json",
         /// The demo's pages and calls.
         Demo = "demo",
         /// Everything else.
@@ -283,6 +287,8 @@ labels! {
         Switching = "101",
         /// 200
         Ok = "200",
+        /// 304
+        NotModified = "304",
         /// 400
         BadRequest = "400",
         /// 401

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -79,7 +80,8 @@ struct Demo {
 }
 
 /// A user of the demo.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct DemoUser {
     /// The `sub`.
     pub id: &'static str,

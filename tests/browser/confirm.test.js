@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readQrOf, scanAs, state, story, tokenOf, verify } from './support/story.js';
+import { part, readQrOf, scanAs, state, story, tokenOf, verify } from './support/story.js';
 
 const CONFIRM = { SCANLOGIN_CONFIRM: 'required' };
 
@@ -12,7 +12,7 @@ story('with confirmation the page shows who scanned, and is logged in once the p
   assert.ok(facts.includes(origin), facts);
   assert.match(facts, /Chrom/);
   await state(page, 'scanned');
-  assert.match(await page.getByTestId('scanned-name').textContent(), /Alice/);
+  assert.match(await part(page, 'name').textContent(), /Alice/);
   assert.equal(await tokenOf(page), null);
 
   await phone.getByTestId('approve').click();
@@ -29,7 +29,7 @@ story('a decline on the phone is shown on the page, with a way to go on', { env:
   await state(phone, 'denied');
   await state(page, 'denied');
   assert.equal(await tokenOf(page), null);
-  await page.getByTestId('again').click();
+  await page.getByRole('button', { name: 'Show a new code' }).click();
   assert.notEqual(await readQrOf(page), first);
 });
 
@@ -50,7 +50,7 @@ story('a page that cancels after the scan leaves nothing to approve', { env: CON
   const phone = await scanAs(open, await readQrOf(page), 'alice');
   await state(phone, 'confirm');
   await state(page, 'scanned');
-  await page.getByTestId('cancel').click();
+  await page.getByRole('button', { name: 'Cancel' }).click();
   await state(page, 'cancelled');
   await phone.getByTestId('approve').click();
   await phone.locator('main[data-state=error][data-code="-1"]').waitFor();

@@ -79,7 +79,7 @@ story('cancelled and out of reach look right', { proxied: true, expected: LINE_I
   await page.getByTestId('cancel').click();
   await picture(page, 'cancelled');
   proxy.goDown();
-  await page.getByTestId('again').click();
+  await page.getByRole('button', { name: 'Show a new code' }).click();
   await state(page, 'unavailable');
   await picture(page, 'unavailable');
 });

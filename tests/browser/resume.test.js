@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { DESKTOP, readQrOf, scanAs, state, story, tokenOf, verify } from './support/story.js';
+import { DESKTOP, part, readQrOf, scanAs, state, story, tokenOf, verify } from './support/story.js';
 
 // The browser's own lines about a socket or a request that found nobody.
 const LINE_IS_DOWN = [/WebSocket connection to .* failed/, /net::ERR_/];
@@ -91,7 +91,9 @@ story('a second tab that goes on with the login takes it from the first', {}, as
 story('a remembered login that nobody knows any more gives way to a new one', {}, async ({ open, origin }) => {
   const page = await open('/phone');
   await page.evaluate(() => {
-    sessionStorage.setItem('scanlogin.login', JSON.stringify({ resume: 'A'.repeat(64), deadline: Date.now() + 60_000, span: 60_000 }));
+    sessionStorage.setItem('scanlogin.login', JSON.stringify({
+      resume: 'A'.repeat(64), deadline: Date.now() + 60_000, span: 60_000, endpoint: `${location.origin}/`,
+    }));
   });
   await page.goto(origin);
   assert.ok(await readQrOf(page));
@@ -102,9 +104,9 @@ story('a page that finds no service says so, and goes on by itself once there is
   await state(page, 'waiting');
   await page.getByTestId('cancel').click();
   proxy.goDown();
-  await page.getByTestId('again').click();
+  await page.getByRole('button', { name: 'Show a new code' }).click();
   await state(page, 'unavailable');
-  assert.match(await page.getByTestId('retry').textContent(), /Next attempt|Trying now/);
+  assert.match(await part(page, 'next').textContent(), /Next attempt|Trying now/);
   proxy.comeBack();
   await state(page, 'waiting');
 });

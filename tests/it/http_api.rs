@@ -393,3 +393,61 @@ async fn what_is_no_socket_and_what_does_not_exist_is_said_in_json() {
         assert_eq!(call(&service, method, path, &[]).await.codes(), (405, -5), "{path}");
     }
 }
+
+#[tokio::test]
+async fn the_package_is_served_to_any_page_and_asked_for_again_with_its_tag() {
+    let service = Service::start(Settings::embedded()).await;
+    let get = async |path: &str, headers: &[(&str, &str)]| {
+        let url = format!("http://{}{path}", service.address);
+        let request = headers.iter().fold(Client::new().get(url), |r, (k, v)| r.header(*k, *v));
+        request.send().await.unwrap()
+    };
+    for (path, content_type, cache_control) in [
+        ("/scanlogin.js", "text/javascript; charset=utf-8", "no-cache"),
+        (
+            "/v1/scanlogin.js",
+            "text/javascript; charset=utf-8",
+            "public, max-age=3600, stale-while-revalidate=3600",
+        ),
+        ("/scanlogin.js.map", "application/json", "no-cache"),
+        (
+            "/v1/scanlogin.js.map",
+            "application/json",
+            "public, max-age=3600, stale-while-revalidate=3600",
+        ),
+    ] {
+        // From a page that could not log in here: the script is not the login.
+        let first = get(path, &[("Origin", "https://elsewhere.example")]).await;
+        assert_eq!(first.status(), 200, "{path}");
+        let tag = first.headers()["etag"].to_str().unwrap().to_owned();
+        for (name, value) in [
+            ("content-type", content_type),
+            ("cache-control", cache_control),
+            ("access-control-allow-origin", "*"),
+            ("cross-origin-resource-policy", "cross-origin"),
+            ("x-content-type-options", "nosniff"),
+        ] {
+            assert_eq!(first.headers()[name], value, "{path}: {name}");
+        }
+        let text = first.text().await.unwrap();
+        assert!(text.contains("scan-login"), "{path}");
+        let weak = format!("\"other\", W/{tag}");
+        for known in [&tag, &weak, "*"] {
+            let again = get(path, &[("If-None-Match", known)]).await;
+            assert_eq!(again.status(), 304, "{path} {known}");
+            assert_eq!(again.headers()["etag"], tag.as_str());
+            assert_eq!(again.headers()["cache-control"], cache_control);
+        }
+        assert_eq!(get(path, &[("If-None-Match", "\"other\"")]).await.status(), 200);
+    }
+    let url = format!("http://{}/v1/scanlogin.js", service.address);
+    assert_eq!(Client::new().head(url).send().await.unwrap().status(), 200);
+    assert_eq!(call(&service, "POST", "/scanlogin.js", &[]).await.codes(), (405, -5));
+    let rebound = call(&service, "GET", "/scanlogin.js", &[("Host", "evil.example")]).await;
+    assert_eq!(rebound.codes(), (403, -7));
+    let counted = |status: &str| {
+        format!("scanlogin_http_requests_total{{route=\"/scanlogin.js\",status=\"{status}\"}}")
+    };
+    assert_eq!(service.metric(&counted("304")).await, 12.0);
+    assert_eq!(service.metric(&counted("403")).await, 1.0);
+}

@@ -9,6 +9,7 @@ mod http_api;
 mod limits;
 mod login_flow;
 mod logs_and_metrics;
+mod openapi;
 mod race;
 mod readme;
 mod redis_outage;

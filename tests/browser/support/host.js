@@ -2,10 +2,11 @@
 import { once } from 'node:events';
 import http from 'node:http';
 
-export async function startHost(html) {
+/** `headers`: of the page, such as its content security policy. */
+export async function startHost(html, headers = {}) {
   const server = http.createServer((request, response) => {
     const page = request.url === '/';
-    response.writeHead(page ? 200 : 204, { 'Content-Type': 'text/html; charset=utf-8' });
+    response.writeHead(page ? 200 : 204, { 'Content-Type': 'text/html; charset=utf-8', ...headers });
     response.end(page ? html : undefined);
   });
   server.listen(0, '127.0.0.1');

@@ -6,8 +6,10 @@ export async function startProxy(target) {
   const [host, port] = target.split(':');
   const pairs = new Set();
   let down = false;
+  let mute = false;
   const server = net.createServer((client) => {
     if (down) return client.destroy();
+    if (mute) return void pairs.add([client.on('error', () => {})]);
     const upstream = net.connect({ host, port });
     const pair = [client, upstream];
     pairs.add(pair);
@@ -29,7 +31,11 @@ export async function startProxy(target) {
       cut();
     },
     comeBack() {
-      down = false;
+      down = mute = false;
+    },
+    /** From now on connections are taken, and nothing comes. */
+    goMute() {
+      mute = true;
     },
     stop() {
       cut();

@@ -25,14 +25,15 @@ after(() => browser.close());
 /**
  * `env`: settings of the service. `proxied`: pages reach it over a line that the story can cut.
  * `embed`: a page of somebody else's, made for the origin of the service; it is served from an origin of its own.
+ * `headers`: of that page, made for the same.
  * `expected`: console errors that belong to the story, such as the browser's own line for an answer of 404.
  */
-export function story(name, { env, proxied = false, embed, expected = [] }, tell) {
+export function story(name, { env, proxied = false, embed, headers, expected = [] }, tell) {
   test(name, { timeout: 90_000 }, async () => {
     const service = await startService(env);
     const proxy = proxied ? await startProxy(service.address) : undefined;
     const origin = proxy?.origin ?? service.origin;
-    const host = embed ? await startHost(embed(origin)) : undefined;
+    const host = embed ? await startHost(embed(origin), headers?.(origin)) : undefined;
     const contexts = [];
     const bad = [];
 
@@ -85,7 +86,7 @@ export function readQr(screenshot) {
 
 export async function readQrOf(page) {
   await state(page, 'waiting');
-  await page.waitForFunction(() => document.querySelector('#qr').complete && document.querySelector('#qr').naturalWidth > 0);
+  await page.locator('scan-login [part=qr] path').waitFor();
   return readQr(await page.screenshot());
 }
 
@@ -96,6 +97,9 @@ export async function scanAs(open, url, user) {
   await phone.getByTestId('submit').click();
   return phone;
 }
+
+/** What `<scan-login>` shows in one of its parts. */
+export const part = (page, name) => page.locator(`scan-login [part~=${name}]`);
 
 export const tokenOf = (page) => page.evaluate(() => sessionStorage.getItem('scanlogin.token'));
 

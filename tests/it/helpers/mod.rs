@@ -2,6 +2,7 @@
 
 pub(crate) mod browser;
 pub(crate) mod cluster;
+pub(crate) mod contract;
 pub(crate) mod nginx;
 pub(crate) mod pem;
 pub(crate) mod phone;

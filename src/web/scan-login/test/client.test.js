@@ -1,12 +1,8 @@
 // The page's protocol on its own, against a socket made of paper and a clock that is turned by hand: what no browser
 // test could wait for.
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
 import { beforeEach, test } from 'node:test';
-
-// As a data URL: the module stands among the service's assets, where no package.json calls it one.
-const source = await readFile(new URL('../../src/web/demo/client.js', import.meta.url), 'utf8');
-const { ScanLogin } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
+import { ScanLogin } from '../src/client.js';
 
 let sockets;
 class PaperSocket {
@@ -50,10 +46,10 @@ function begin(t, { chance = 0.999_999, memory = new Map() } = {}) {
   t.mock.method(Math, 'random', () => chance);
   const saved = [];
   const client = new ScanLogin({
-    endpoint: 'http://host/ws',
+    endpoint: 'http://host',
     storage: { getItem: (name) => memory.get(name) ?? null, setItem: (name, value) => memory.set(name, value), removeItem: (name) => memory.delete(name) },
-    saveToken: (token) => saved.push(token),
   });
+  client.addEventListener('login', ({ detail }) => saved.push(detail.token));
   client.start();
   return { client, saved, memory, clock: t.mock.timers, last: () => sockets.at(-1) };
 }
@@ -214,4 +210,62 @@ test('without storage a login still works', (t) => {
   last().hears(KEY);
   last().hears(TOKEN);
   assert.equal(client.state, 'logged-in');
+});
+
+test('a laptop that slept through a pause goes on when it wakes', (t) => {
+  const { clock, last } = begin(t);
+  last().open();
+  last().hears(KEY);
+  for (let attempt = 0; attempt < 5; attempt += 1) {
+    last().ends(1006);
+    if (attempt < 4) clock.tick(30_000);
+  }
+  const before = sockets.length;
+  const woken = Date.now() + 3_600_000;
+  t.mock.method(Date, 'now', () => woken);
+  // Its timers have counted one second of that hour.
+  clock.tick(1_000);
+  assert.equal(sockets.length, before + 1);
+});
+
+test('a clock that is put back makes nobody wait for it', (t) => {
+  let steady = 0;
+  t.mock.method(performance, 'now', () => steady);
+  const { clock, last } = begin(t);
+  last().ends(1006);
+  const earlier = Date.now() - 3_600_000;
+  t.mock.method(Date, 'now', () => earlier);
+  steady += 1_000;
+  clock.tick(1_000);
+  assert.equal(sockets.length, 2);
+});
+
+test('a token that comes again because its acknowledgement was lost is acknowledged, and not announced again', (t) => {
+  const { client, saved, clock, last } = begin(t);
+  last().open();
+  last().hears(KEY);
+  last().hears(TOKEN);
+  last().ends(1006);
+  clock.tick(1_000);
+  last().open();
+  last().hears(TOKEN);
+  assert.deepEqual([saved, last().sent.at(-1), client.state], [['t'], { type: 'received' }, 'logged-in']);
+});
+
+test('a login of another service is not shown to this one', (t) => {
+  const memory = new Map([['scanlogin.login', JSON.stringify({ resume: 'theirs', deadline: 1e15, endpoint: 'http://other/' })]]);
+  const { last } = begin(t, { memory });
+  assert.equal(last().url, 'ws://host/ws?qr=svg');
+});
+
+test('a line that cannot even be begun is tried again', (t) => {
+  globalThis.WebSocket = class {
+    constructor() {
+      throw new Error('not from a page on https');
+    }
+  };
+  const warned = t.mock.method(console, 'warn', () => {});
+  const { client } = begin(t);
+  assert.deepEqual([client.state, client.attempt], ['connecting', 1]);
+  assert.match(warned.mock.calls[0].arguments[0], /not from a page on https/);
 });

@@ -1,0 +1,272 @@
+// The browser's half of `scanlogin.v1`, without any view: what a page needs to draw its own.
+import { Alarm } from './alarm.js';
+import { Memory } from './memory.js';
+import { redeem } from './redeem.js';
+import { socket } from './socket.js';
+
+const BACKOFF_BASE_MS = 1_000;
+const BACKOFF_CAP_MS = 30_000;
+// A line that lived this long was no crash loop, so the next failure starts counting anew.
+const STABLE_MS = 5_000;
+const FIRST_FRAME_MS = 10_000;
+// Past a promised frame (the next key, the end) by this much, the connection is taken for half-open:
+// a page is never told about the server's pings, and TCP would need minutes to notice.
+const OVERDUE_MS = 8_000;
+// A login approved in its last second can still be collected for a minute: so long it is worth asking.
+const COLLECT_MS = 60_000;
+// Anything but 1000, which would end the login instead of leaving it to be resumed.
+const CLOSE_TO_RESUME = 4900;
+
+const FINAL_CLOSES = {
+  1000: 'cancelled', 1008: 'failed', 1009: 'failed',
+  4000: 'expired', 4001: 'denied', 4002: 'taken-over', 4003: 'failed',
+};
+
+/** One login at a time. Its members are documented in scanlogin.d.ts. */
+export class ScanLogin extends EventTarget {
+  state = 'idle';
+  connected = false;
+  login = null;
+  attempt = 0;
+  retryAt = null;
+
+  #base;
+  #memory;
+  #line = null;
+  #heardAt = null;
+  #everHeard = false;
+  #retryAlarm = new Alarm();
+  #watchdog = new Alarm();
+  #drainDelay = null;
+  #recalled = false;
+  #ticket = null;
+  #delivered = null;
+
+  constructor({ endpoint, storage } = {}) {
+    super();
+    this.#base = new URL(endpoint || '/', globalThis.location?.href);
+    if (!this.#base.pathname.endsWith('/')) this.#base.pathname += '/';
+    this.#memory = new Memory(storage, this.#base.href);
+  }
+
+  start() {
+    if (this.state !== 'idle') return;
+    this.login = this.#recall();
+    this.#recalled = this.login !== null;
+    this.#become(this.login?.settling ? 'logged-in' : 'connecting');
+    this.#connect();
+  }
+
+  get unacknowledged() {
+    return this.#recall()?.settling === true;
+  }
+
+  restart() {
+    this.#drop();
+    this.login = null;
+    this.attempt = 0;
+    this.#become('connecting');
+    this.#connect();
+  }
+
+  cancel() {
+    this.#drop();
+    this.#become('cancelled');
+  }
+
+  retry(spreadMs = 0) {
+    if (this.retryAt !== null) this.#scheduleConnect(Math.random() * spreadMs);
+  }
+
+  #connect() {
+    this.retryAt = null;
+    this.#heardAt = null;
+    // Frames of a line that was given up say nothing about the login that came after it.
+    const current = (handler) => (value) => line === this.#line && handler(value);
+    const line = this.#open({
+      heard: current((text) => this.#receive(text)),
+      ended: current((code) => this.#closed(code)),
+    });
+    this.#line = line;
+    if (line) this.#expectFrameIn(FIRST_FRAME_MS);
+    else this.#closed(1006);
+  }
+
+  #open(handlers) {
+    try {
+      return socket(this.#base, this.login?.resume, handlers);
+    } catch (error) {
+      // Such as a page on https and an endpoint on http.
+      console.warn(`scan-login: ${error.message}`);
+      return null;
+    }
+  }
+
+  #receive(text) {
+    let frame;
+    try {
+      frame = JSON.parse(text);
+    } catch {
+      return;
+    }
+    const handler = this.#handlers[frame?.type];
+    if (!handler) return;
+    this.#everHeard = true;
+    this.#heardAt ??= Date.now();
+    this.#recalled &&= frame.type === 'expired';
+    handler(frame);
+  }
+
+  #handlers = Object.assign(Object.create(null), {
+    key: (frame) => {
+      const deadline = Date.now() + frame.lifetime_ms;
+      const valid = Math.min(frame.valid_ms ?? Infinity, frame.lifetime_ms);
+      this.login = {
+        resume: frame.resume,
+        seq: frame.seq,
+        key: frame.key,
+        url: frame.url,
+        qrSvg: frame.qr_svg,
+        validUntil: Date.now() + valid,
+        deadline,
+        span: Math.max(this.login?.resume === frame.resume ? this.login.span : 0, frame.lifetime_ms),
+      };
+      this.#expectFrameIn(valid + OVERDUE_MS);
+      this.#alive('waiting');
+    },
+    scanned: (frame) => {
+      const { name, picture, match, lifetime_ms: span } = frame;
+      this.login = { resume: this.login?.resume, name, picture, match, span, deadline: Date.now() + span };
+      this.#expectFrameIn(span + OVERDUE_MS);
+      this.#alive('scanned');
+    },
+    token: (frame) => {
+      // Said again because the acknowledgement was lost: the page has it.
+      if (this.#delivered !== frame.token) {
+        this.#delivered = frame.token;
+        this.#settle(frame.user);
+        this.#hand({ token: frame.token, tokenType: frame.token_type, expiresIn: frame.expires_in, user: frame.user });
+      }
+      // Only now: what is acknowledged stays valid, so the page must have had the chance to store it.
+      this.#line?.send({ type: 'received' });
+      this.#expectFrameIn(OVERDUE_MS);
+      this.#alive('logged-in');
+    },
+    ticket: (frame) => {
+      if (this.#ticket !== frame.ticket) this.#redeem(frame);
+    },
+    denied: () => this.#closed(4001),
+    expired: () => this.#closed(4000),
+    drain: (frame) => {
+      this.#drainDelay = frame.retry_in_ms ?? 0;
+    },
+  });
+
+  // Remembered until the server's 1000: an acknowledgement that got lost with its line would silently undo this
+  // login a minute from now, so it is then said again.
+  #settle(user) {
+    const { resume, name, picture } = this.login ?? {};
+    this.login = { resume, name, picture, user, settling: true, deadline: Date.now() };
+  }
+
+  #hand(detail) {
+    this.dispatchEvent(new CustomEvent('login', { detail }));
+  }
+
+  // The exchange is the acknowledgement, and needs no line: whatever becomes of ours meanwhile says nothing.
+  async #redeem({ ticket, expires_in: seconds }) {
+    this.#ticket = ticket;
+    this.#watchdog.clear();
+    const dropped = () => this.#ticket !== ticket;
+    const answer = await redeem(this.#base, ticket, seconds * 1_000, dropped);
+    if (dropped()) return;
+    this.#hangUp();
+    this.#memory.forget();
+    if (answer === null) return this.#become('failed');
+    this.#settle(answer.user);
+    this.login.settling = false;
+    this.#become('logged-in');
+    this.#hand({ user: answer.user });
+  }
+
+  #alive(state) {
+    this.connected = true;
+    this.#remember();
+    this.#become(state);
+  }
+
+  #closed(code) {
+    if (this.#ticket) return;
+    this.#watchdog.clear();
+    this.connected = false;
+    this.#line = null;
+    const outcome = FINAL_CLOSES[code];
+    if (!outcome) return this.#retry(code);
+    this.#memory.forget();
+    // What is gone after a reload needs no click of its own: the reload was one.
+    if (code === 4000 && this.#recalled && !this.login?.settling) return this.restart();
+    this.#become(this.login?.settling ? 'logged-in' : outcome);
+  }
+
+  #retry(code) {
+    if (this.login && Date.now() > this.login.deadline + COLLECT_MS) {
+      this.#memory.forget();
+      return this.#become(this.login.settling ? 'logged-in' : 'expired');
+    }
+    if (this.#heardAt !== null && Date.now() - this.#heardAt > STABLE_MS) this.attempt = 0;
+    this.attempt += 1;
+    if (this.attempt === 1 && !this.#everHeard) {
+      console.warn(`scan-login: no connection to ${this.#base}. Is it there, and is ${globalThis.origin} among its SCANLOGIN_ALLOWED_ORIGINS?`);
+    }
+    const ceiling = Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** (this.attempt - 1));
+    // A restarting instance has named its time; the jitter still keeps its browsers from coming back as one.
+    const named = code === 1012 ? (this.#drainDelay ?? 0) : 0;
+    this.#drainDelay = null;
+    this.#scheduleConnect(named + Math.random() * ceiling);
+    this.#become(this.state);
+  }
+
+  #scheduleConnect(delay) {
+    this.retryAt = Date.now() + delay;
+    this.#retryAlarm.set(delay, () => this.#connect());
+  }
+
+  #expectFrameIn(ms) {
+    this.#watchdog.set(ms, () => {
+      this.#line.close(CLOSE_TO_RESUME);
+      this.#closed(1006);
+    });
+  }
+
+  #drop() {
+    this.#line?.send({ type: 'cancel' });
+    this.#hangUp();
+    this.#recalled = false;
+    this.#memory.forget();
+  }
+
+  #hangUp() {
+    this.#retryAlarm.clear();
+    this.#watchdog.clear();
+    this.#line?.close(1000);
+    this.#line = null;
+    this.#ticket = null;
+    this.connected = false;
+    this.retryAt = null;
+  }
+
+  #become(state) {
+    this.state = state;
+    this.dispatchEvent(new Event('change'));
+  }
+
+  #remember() {
+    const { resume, deadline, span, settling } = this.login;
+    this.#memory.keep({ resume, deadline, span, settling });
+  }
+
+  #recall() {
+    const login = this.#memory.recall();
+    return login && Date.now() < login.deadline + COLLECT_MS ? login : null;
+  }
+}

@@ -1,0 +1,25 @@
+// Where the service delivers a ticket: it is exchanged for a cookie that scripts never see.
+
+const AGAIN_MS = 1_000;
+const AGAIN_CAP_MS = 8_000;
+
+/**
+ * What the service answered, or `null` where the ticket is no good or its time is over. The same ticket may be sent
+ * again until an answer has come: a lost answer has set no cookie.
+ */
+export async function redeem(base, ticket, ms, given) {
+  const until = Date.now() + ms;
+  for (let tries = 0; !given() && Date.now() < until; tries += 1) {
+    const response = await fetch(new URL('redeem', base), {
+      method: 'POST',
+      credentials: 'include',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ ticket }),
+    }).catch(() => null);
+    if (response?.ok) return response.json().catch(() => ({}));
+    if (response && response.status < 500 && response.status !== 429) return null;
+    const ceiling = Math.min(AGAIN_CAP_MS, AGAIN_MS * 2 ** tries);
+    await new Promise((resolve) => setTimeout(resolve, Math.random() * ceiling));
+  }
+  return null;
+}

@@ -1,0 +1,110 @@
+// Where the service delivers a ticket: exchanged for a cookie, which no script sees.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ScanLogin } from '../src/client.js';
+
+const KEY = { type: 'key', seq: 1, key: 'k1', url: 'u', valid_ms: 30_000, lifetime_ms: 120_000, resume: 'secret' };
+const TICKET = { type: 'ticket', ticket: 'T', expires_in: 60 };
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+
+/** A client that was given a ticket, and a service that answers its exchange with these, one after the other. */
+function begin(t, answers) {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  t.mock.method(Math, 'random', () => 0.5);
+  const calls = [];
+  t.mock.method(globalThis, 'fetch', async (url, options) => {
+    calls.push({ url: String(url), ...options });
+    const status = answers.shift();
+    if (status === undefined) throw new TypeError('no network');
+    if (status instanceof Promise) return status;
+    return Response.json({ code: 100, user: 'alice' }, { status });
+  });
+  let line;
+  globalThis.WebSocket = class {
+    constructor(url) {
+      Object.assign(this, { url: String(url), readyState: 1, sent: [] });
+      line = this;
+    }
+    send(text) {
+      this.sent.push(JSON.parse(text));
+    }
+    close() {}
+  };
+  const memory = new Map();
+  const client = new ScanLogin({
+    endpoint: 'https://host/base',
+    storage: { getItem: (name) => memory.get(name) ?? null, setItem: (name, value) => memory.set(name, value), removeItem: (name) => memory.delete(name) },
+  });
+  const logins = [];
+  client.addEventListener('login', ({ detail }) => logins.push(detail));
+  client.start();
+  const hears = (frame) => line.onmessage({ data: JSON.stringify(frame) });
+  hears(KEY);
+  hears(TICKET);
+  return { client, logins, calls, memory, hears, line: () => line, clock: t.mock.timers };
+}
+
+test('a ticket is exchanged with credentials, as JSON, and the page is told without a token', async (t) => {
+  const { client, logins, calls, memory } = begin(t, [200]);
+  await settled();
+  const [{ url, method, credentials, headers, body }] = calls;
+  assert.deepEqual([url, method, credentials, headers['Content-Type'], body], ['https://host/base/redeem', 'POST', 'include', 'application/json', '{"ticket":"T"}']);
+  assert.deepEqual([client.state, logins, memory.size], ['logged-in', [{ user: 'alice' }], 0]);
+});
+
+test('the close that comes before the answer of the exchange ends nothing, and no line is opened for it', async (t) => {
+  let answer;
+  const { client, logins, line, clock } = begin(t, [new Promise((resolve) => (answer = resolve))]);
+  const first = line();
+  first.onclose({ code: 1000 });
+  first.onclose({ code: 1006 });
+  clock.tick(60_000);
+  assert.deepEqual([client.state, line()], ['waiting', first]);
+  answer(Response.json({ user: 'alice' }));
+  await settled();
+  assert.deepEqual([client.state, logins.length], ['logged-in', 1]);
+});
+
+test('the same ticket said twice is exchanged once', async (t) => {
+  const { calls, hears } = begin(t, [200]);
+  hears(TICKET);
+  await settled();
+  assert.equal(calls.length, 1);
+});
+
+test('an exchange that nobody answered, or a busy service, is tried again', async (t) => {
+  const { client, calls, clock } = begin(t, [503, 429, 500, 200]);
+  for (let tries = 0; tries < 4; tries += 1) {
+    await settled();
+    clock.tick(8_000);
+  }
+  await settled();
+  assert.deepEqual([calls.length, client.state], [4, 'logged-in']);
+});
+
+test('a ticket that is no good is a login that failed, and a click begins anew', async (t) => {
+  const { client, logins, line } = begin(t, [404]);
+  await settled();
+  assert.deepEqual([client.state, logins], ['failed', []]);
+  client.restart();
+  assert.equal(line().url, 'wss://host/base/ws?qr=svg');
+});
+
+test('an exchange that never succeeds ends with the ticket', async (t) => {
+  const { client, clock } = begin(t, []);
+  for (let seconds = 0; seconds <= 60; seconds += 5) {
+    await settled();
+    clock.tick(5_000);
+  }
+  await settled();
+  assert.equal(client.state, 'failed');
+});
+
+test('who cancels meanwhile is not logged in by what comes after', async (t) => {
+  let answer;
+  const { client, logins } = begin(t, [new Promise((resolve) => (answer = resolve))]);
+  client.cancel();
+  answer(Response.json({ user: 'alice' }));
+  await settled();
+  assert.deepEqual([client.state, logins], ['cancelled', []]);
+});
