@@ -31,7 +31,7 @@ use crate::{
     registry::Drain,
     socket::{Admission, Background},
     store::{EmbeddedStore, redis::Connector},
-    tokens::{AppAuth, CallError, Issuer, key_set},
+    tokens::{AppAuth, CallError, FactsKey, Issuer, key_set},
 };
 
 /// Files that are not sockets of browsers: listeners, Redis, logs, connections of phones.
@@ -193,9 +193,9 @@ impl Application {
         let store = shelf.factory().make(&metrics, &options.clock);
         let shared = Shared {
             config: config.clone(),
-            shelf,
+            shelf: shelf.clone(),
             metrics: metrics.clone(),
-            clock: options.clock,
+            clock: options.clock.clone(),
             entropy: options.entropy,
             mechanisms: options.mechanisms,
             crash: options.crash.clone(),
@@ -205,13 +205,20 @@ impl Application {
             app_auth: Arc::new(AppAuth::new(&config, upstream.key_set())),
             issuer: Arc::new(Issuer::new(&config)),
             webhook: upstream.webhook.clone(),
+            facts: Arc::new(FactsKey::new(&config)),
             warned: Arc::default(),
             events,
             threads: Arc::default(),
         };
         let mut tasks = upstream.start(store, metrics.clone(), &options.crash);
         let mut server = serve(self.listener, shared)?;
-        let mut admin = serve_admin(self.admin_listener, metrics, readiness.clone())?;
+        let mut admin = serve_admin(
+            self.admin_listener,
+            metrics,
+            readiness.clone(),
+            shelf.factory(),
+            options.clock,
+        )?;
         let (server_handle, admin_handle) = (server.handle(), admin.handle());
         let mut registries = Vec::new();
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);

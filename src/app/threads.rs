@@ -26,7 +26,7 @@ use crate::{
     registry::{Registry, RegistryAddr},
     socket::{Admission, Background, Waiting, Worker},
     store::{EmbeddedStore, Store, StoreFactory, redis::Connector},
-    tokens::{AppAuth, Issuer, Webhook},
+    tokens::{AppAuth, FactsKey, Issuer, Webhook},
 };
 
 /// Changes that may wait for a thread's registry with the embedded store.
@@ -80,6 +80,7 @@ pub(super) struct Shared {
     pub app_auth: Arc<AppAuth>,
     pub issuer: Arc<Issuer>,
     pub webhook: Option<Arc<Webhook>>,
+    pub facts: Arc<FactsKey>,
     pub warned: Arc<AtomicBool>,
     pub events: mpsc::Sender<ThreadEvent>,
     /// Numbers the threads.
@@ -104,6 +105,7 @@ impl Shared {
             app_auth: self.app_auth.clone(),
             issuer: self.issuer.clone(),
             webhook: self.webhook.clone(),
+            facts: self.facts.clone(),
         })
     }
 

@@ -11,18 +11,41 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use super::{
     CLAIM_HEADER, answers, demo, open, openapi,
     openapi::{Auth, Operation, Place, schema},
-    scan, script, serve_document, verify,
+    redeem, scan, script, serve_document, verify, weblogin,
 };
 use crate::{error::ApiError, tokens::DemoUser};
 
 /// A path and its methods.
 pub(super) struct Endpoint {
     pub(super) path: &'static str,
-    /// Whether pages of listed origins may call it.
-    pub(super) cors: bool,
+    pub(super) cors: Pages,
     pub(super) calls: Vec<Call>,
     /// The same as GET, without a body (RFC 9110, 9.3.2).
     pub(super) head: Option<actix_web::Route>,
+}
+
+/// Which pages elsewhere may call it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pages {
+    /// None, or any: it tells them nothing.
+    None,
+    /// Those of listed origins.
+    Listed,
+    /// The same, with the browser's cookie where there is one.
+    WithCookie,
+}
+
+/// What not every instance serves.
+#[derive(Clone, Copy)]
+pub(super) struct Offered {
+    /// The demo.
+    pub(super) demo: bool,
+    /// The keys that sign web tokens.
+    pub(super) key_set: bool,
+    /// A cookie for a ticket.
+    pub(super) ticket: bool,
+    /// What judges and ends web tokens: not where a webhook makes them.
+    pub(super) own_tokens: bool,
 }
 
 /// One method of a path.
@@ -35,11 +58,16 @@ pub(super) struct Call {
 
 impl Endpoint {
     fn at(path: &'static str) -> Self {
-        Self { path, cors: false, calls: Vec::new(), head: None }
+        Self { path, cors: Pages::None, calls: Vec::new(), head: None }
     }
 
     fn cors(mut self) -> Self {
-        self.cors = true;
+        self.cors = Pages::Listed;
+        self
+    }
+
+    fn cookie(mut self) -> Self {
+        self.cors = Pages::WithCookie;
         self
     }
 
@@ -56,6 +84,10 @@ impl Endpoint {
         self.call(Method::POST, route, operation)
     }
 
+    fn delete(self, route: actix_web::Route, operation: impl Fn() -> Operation + 'static) -> Self {
+        self.call(Method::DELETE, route, operation)
+    }
+
     fn call(
         mut self,
         method: Method,
@@ -68,18 +100,8 @@ impl Endpoint {
     }
 }
 
-/// What not every instance serves.
-pub(super) struct Extras {
-    /// The demo's pages and calls.
-    pub(super) demo: bool,
-    /// The keys that sign web tokens.
-    pub(super) key_set: bool,
-    /// What judges and ends web tokens: not where a webhook makes them.
-    pub(super) own_tokens: bool,
-}
-
-/// All that are served with these.
-pub(super) fn all(extras: &Extras) -> Vec<Endpoint> {
+/// All of them that are offered.
+pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
     let mut all = vec![
         Endpoint::at("/ws").get(web::route().to(open), socket),
         Endpoint::at("/scan").cors().post(web::route().to(scan::scan), || {
@@ -107,34 +129,64 @@ pub(super) fn all(extras: &Extras) -> Vec<Endpoint> {
                 .refused(&[ApiError::UnknownKey, ApiError::NotYours])
                 .refused(&[ApiError::StoreAway, ApiError::KeysAway])
         }),
+        Endpoint::at("/weblogin")
+            .cors()
+            .get(web::route().to(weblogin::get), || {
+                about_weblogin(Operation::new(
+                    "weblogin",
+                    "The user's web login: since when, where",
+                ))
+                .answers::<answers::WebLogin>("There is one")
+            })
+            .delete(web::route().to(weblogin::end), || {
+                about_weblogin(Operation::new("end_weblogin", "End the user's web login"))
+                    .answers::<answers::LoggedOut>("Ended")
+            }),
         Endpoint::at("/openapi.json").get(web::route().to(serve_document), || {
             Operation::new("openapi", "This document")
-                .serves("application/json", "OpenAPI 3.1")
+                .serves("application/json", "no-cache", "OpenAPI 3.1")
                 .refused(&[ApiError::Host])
         }),
     ];
-    if extras.own_tokens {
-        all.extend(web_tokens());
-    }
     all.extend(script::SERVED.iter().map(|served| {
         let describe = || {
             Operation::new(served.path, "The browser's package")
-                .serves(served.content_type, "The file")
+                .serves(served.content_type, served.cache_control, "The file")
+                .without_body(304, "The one that is known already (`If-None-Match`)")
                 .refused(&[ApiError::Host])
         };
         Endpoint::at(served.path).get(script::route(served), describe).head(script::route(served))
     }));
-    if extras.key_set {
+    if offered.ticket {
+        all.push(Endpoint::at("/redeem").cookie().post(web::route().to(redeem::redeem), || {
+            called_by_page(Operation::new("redeem", "Turn a ticket into the cookie"))
+                .json_body::<redeem::TicketBody>()
+                .answers::<answers::Verified>("The cookie is set")
+                .refused(&[
+                    ApiError::NoLogin,
+                    ApiError::Limited(Duration::from_secs(1)),
+                    ApiError::StoreAway,
+                ])
+        }));
+    }
+    if offered.own_tokens {
+        all.extend(web_tokens());
+    }
+    if offered.key_set {
         all.push(Endpoint::at("/.well-known/jwks.json").cors().get(
             web::route().to(verify::key_set),
             || {
                 called_by_page(Operation::new("key_set", "The keys that sign web tokens"))
-                    .serves("application/json", "A JSON Web Key Set (RFC 7517)")
+                    .serves(
+                        "application/json",
+                        verify::KEY_SET_CACHE,
+                        "A JSON Web Key Set (RFC 7517)",
+                    )
                     .refused(&[ApiError::NoSuchPath])
             },
         ));
     }
-    if extras.demo {
+    if offered.demo {
         all.extend(demo_endpoints());
     }
     all
@@ -143,13 +195,13 @@ pub(super) fn all(extras: &Extras) -> Vec<Endpoint> {
 /// What judges and ends web tokens.
 fn web_tokens() -> [Endpoint; 2] {
     [
-        Endpoint::at("/verify").cors().get(web::route().to(verify::verify), || {
+        Endpoint::at("/verify").cookie().get(web::route().to(verify::verify), || {
             called_by_page(Operation::new("verify", "Whether a web token is good"))
                 .auth(Auth::WebToken)
                 .answers::<answers::Verified>("It is")
                 .refused(&[ApiError::StoreAway, ApiError::NoSuchPath])
         }),
-        Endpoint::at("/logout").cors().post(web::route().to(verify::logout), || {
+        Endpoint::at("/logout").cookie().post(web::route().to(verify::logout), || {
             called_by_page(Operation::new("logout", "Make a web token worth nothing"))
                 .auth(Auth::WebToken)
                 .answers::<answers::LoggedOut>("Logged out")
@@ -160,7 +212,7 @@ fn web_tokens() -> [Endpoint; 2] {
 
 /// The document: what not every instance serves is in it, too.
 pub(super) fn document() -> serde_json::Value {
-    openapi::document(&all(&Extras { demo: true, key_set: true, own_tokens: true }))
+    openapi::document(&all(Offered { demo: true, key_set: true, ticket: true, own_tokens: true }))
 }
 
 fn socket() -> Operation {
@@ -184,7 +236,7 @@ fn socket() -> Operation {
             "`scanlogin.v1`: the JSON protocol",
             schema::<String>,
         )
-        .upgrades("The socket is open")
+        .without_body(101, "The socket is open")
         .refused(&[
             ApiError::Malformed("What is wrong with the handshake"),
             ApiError::Host,
@@ -202,7 +254,7 @@ fn demo_endpoints() -> Vec<Endpoint> {
         .map(|(path, content_type, route)| {
             Endpoint::at(path).get(route, move || {
                 Operation::new(path, "A part of the demo")
-                    .serves(content_type, "The file")
+                    .serves(content_type, "no-cache", "The file")
                     .refused(&[ApiError::Host, ApiError::NoSuchPath])
             })
         })
@@ -235,6 +287,15 @@ fn decides(operation: Operation) -> Operation {
         ApiError::StoreAway,
         ApiError::KeysAway,
         ApiError::WebhookAway,
+    ])
+}
+
+/// What both calls about a web login have in common.
+fn about_weblogin(operation: Operation) -> Operation {
+    called_by_page(operation).auth(Auth::AppToken).refused(&[
+        ApiError::NoLogin,
+        ApiError::Limited(Duration::from_secs(1)),
+        ApiError::StoreAway,
     ])
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Served {
     pub(super) path: &'static str,
     text: &'static str,
     pub(super) content_type: &'static str,
-    cache_control: &'static str,
+    pub(super) cache_control: &'static str,
 }
 
 const fn script(path: &'static str, cache_control: &'static str) -> Served {

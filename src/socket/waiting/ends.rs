@@ -4,7 +4,7 @@ use std::{rc::Rc, time::Duration};
 
 use actix::{ActorFutureExt, AsyncContext, WrapFuture};
 
-use super::{Ctx, Phase, Waiting};
+use super::{Ctx, Phase, Pushed, Waiting};
 use crate::{
     clock::Timestamp,
     close::Close,
@@ -81,7 +81,7 @@ impl Waiting {
             (Phase::Waiting | Phase::Scanned(_), Protocol::Plain) => {
                 self.end_by_store(Because::Left, LoginOutcome::Cancelled, Close::Restart, ctx);
             }
-            (Phase::Waiting | Phase::Scanned(_), Protocol::Json) => {
+            (Phase::Waiting | Phase::Scanned(_) | Phase::Ticketed, Protocol::Json) => {
                 // Not ended: whoever it resumes at will count it.
                 if let Some(held) = self.held.take() {
                     self.unregister(&held);
@@ -92,12 +92,12 @@ impl Waiting {
             }
             (Phase::Introducing | Phase::Resuming, _) => self.close(Close::Restart, ctx),
             // Almost done.
-            (Phase::Pushed { .. } | Phase::Closing, _) => {}
+            (Phase::Pushed { .. } | Phase::Closing | Phase::Ticketed, _) => {}
         }
     }
 
     /// The browser has the token: nothing more is to be announced, then it is written down.
-    pub(super) fn acknowledged(&mut self, user: Rc<String>) {
+    pub(super) fn acknowledged(&mut self, what: Rc<Pushed>) {
         let Some(held) = self.held.take() else { return };
         let (worker, conn) = (self.worker.clone(), self.conn);
         let under_way = worker.background.begin();
@@ -105,12 +105,13 @@ impl Waiting {
             let Held { id, epoch, created, deadline, .. } = *held;
             let _ = worker.registry.ask(Unregister { id, conn }).await;
             let ttl = worker.config.token_ttl;
+            let session = worker.session(id, what.approved, what.facts.as_ref());
             let outcome = loop {
-                match worker.store.acknowledge(id, epoch, &user, ttl).await {
+                match worker.store.acknowledge(epoch, &what.user, &session, ttl).await {
                     Ok(stored) => {
                         if worker.webhook.is_some() && stored.is_ok() {
                             // If that fails, it is found delivered when it is due.
-                            let delivered = Revocation::new(id, &user);
+                            let delivered = Revocation::new(id, &what.user);
                             let _ = worker.store.outbox_done(&delivered).await;
                         }
                         break LoginOutcome::Delivered;

@@ -2,15 +2,18 @@
 //!
 //! ```text
 //! seed   (256 bits, OS)      known to the browser's instance and, inside `resume`, to the browser
-//!  |-- proof               = HMAC(seed, "resume")           stored: proves a resume secret
+//!  |-- evidence            = HMAC(seed, "resume")           in the ticket; stored as a hash, the proof
 //!  `-- code n              = HMAC(seed, "code" n)[..16]     in the QR; stored as a hash
 //!       `-- claim MAC      = HMAC(code, "claim" user)       for the phone that scanned; stored as a hash
 //!            `-- seal key  = HKDF(claim MAC)                never stored: opens the token
 //!
 //! key    = login id + code        resume = login id + seed        claim = login id + claim MAC
+//! ticket = login id + claim MAC + evidence
 //! ```
 //!
 //! Every derivation has its own label, so no stored hash says anything about another secret.
+
+mod ticket;
 
 use std::fmt;
 
@@ -18,6 +21,8 @@ use aws_lc_rs::{constant_time, digest, hkdf, hmac};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use self::ticket::Ticket;
 
 /// Longest text accepted as a key, a claim or a resume secret (spec section 1).
 pub const MAX_TEXT: usize = 128;
@@ -150,7 +155,7 @@ macro_rules! redacted {
         }
     )*};
 }
-redacted!(Seed, Code, Claim, Key, Resume, SealKey);
+redacted!(Seed, Code, Claim, Key, Resume, Ticket, SealKey);
 
 /// The root secret of one login. Leaves the process only inside [`Resume`].
 #[derive(Clone, PartialEq, Eq)]
@@ -169,10 +174,19 @@ impl Seed {
         Code(code)
     }
 
+    /// What shows that somebody has the seed, or had it from who has.
+    fn evidence(&self) -> [u8; 32] {
+        mac(&self.0, b"resume", b"")
+    }
+
     /// What the record keeps to recognise the resume secret.
     pub fn proof(&self) -> Hash {
-        hash(b"proof", &[&mac(&self.0, b"resume", b"")])
+        proof_of(&self.evidence())
     }
+}
+
+fn proof_of(evidence: &[u8; 32]) -> Hash {
+    hash(b"proof", &[evidence])
 }
 
 /// The secret half of a key: whoever brings it has seen the QR code.
@@ -337,6 +351,12 @@ mod tests {
         assert_eq!(Key::parse(&format!("https://x.example/s#{}", key.expose())), Ok(key.clone()));
         assert_eq!(Claim::parse(&claim.expose()), Ok(claim.clone()));
         assert_eq!(Resume::parse(&resume.expose()), Ok(resume.clone()));
+        let ticket = Ticket::new(&seed, claim.clone());
+        assert!(ticket.expose().len() <= MAX_TEXT);
+        assert_eq!(Ticket::parse(&ticket.expose()), Ok(ticket.clone()));
+        assert_eq!(ticket.proof(), seed.proof());
+        assert_ne!(ticket.evidence, seed.0, "a ticket must not resume");
+        assert_eq!(Ticket::parse(&resume.expose()), Err(Malformed));
         assert_eq!(Resume::parse(&key.expose()), Err(Malformed));
         assert_eq!(Key::parse(&resume.expose()), Err(Malformed));
         for text in ["", "#", "AAAA", &"A".repeat(129), &format!("{}=", key.expose())] {
@@ -365,8 +385,9 @@ mod tests {
         let (id, seed) = login();
         let key = Key { id, code: seed.code(1) };
         let all = format!(
-            "{:?} {:?} {:?} {:?} {:?}",
+            "{:?} {:?} {:?} {:?} {:?} {:?}",
             seed,
+            Ticket::new(&seed, key.code.claim(id, "alice")),
             key,
             key.code,
             key.code.claim(id, "alice"),
@@ -386,7 +407,8 @@ mod tests {
             hex(&seed.proof().0),
             hex(&claim.hash().0),
             hex(&claim.seal_key().0),
+            Ticket::new(&seed, claim).expose(),
         ];
-        assert_eq!(golden, include_str!("keys.golden").lines().collect::<Vec<_>>()[..]);
+        assert_eq!(golden, include_str!("golden.txt").lines().collect::<Vec<_>>()[..]);
     }
 }
