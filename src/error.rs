@@ -54,6 +54,8 @@ pub enum ApiError {
     TokenIsNoCookie,
     /// The app's key set, without which this token cannot be judged, cannot be fetched.
     KeysAway,
+    /// The webhook made no token.
+    WebhookAway,
     /// This instance is full.
     Full,
     /// This instance is about to stop.
@@ -140,6 +142,11 @@ impl ApiError {
             Self::KeysAway => {
                 (StatusCode::SERVICE_UNAVAILABLE, -6, "The app's keys cannot be fetched: try again")
             }
+            Self::WebhookAway => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                -6,
+                "No token can be made at the moment: try again",
+            ),
             Self::Full => (StatusCode::SERVICE_UNAVAILABLE, -6, "This instance is full: try again"),
             Self::Draining => {
                 (StatusCode::SERVICE_UNAVAILABLE, -6, "This instance is about to stop: try again")
@@ -165,7 +172,7 @@ impl ApiError {
                 Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
             }
             // Long enough for a restarted Redis, short enough for a person who waits.
-            Self::StoreAway | Self::KeysAway | Self::Full => Some(2),
+            Self::StoreAway | Self::KeysAway | Self::WebhookAway | Self::Full => Some(2),
             // Another instance is there at once.
             Self::Draining => Some(1),
             _ => None,

@@ -77,11 +77,17 @@ Files, not variables: an environment is inherited by every child and shown by `k
 {{- with .Values.appJwt.secret -}}{{- if .existingSecret -}}
 {{- $files = append $files (dict "variable" "SCANLOGIN_APP_JWT_SECRET_FILE" "name" "app-jwt" "secret" .existingSecret "key" .key) -}}
 {{- end -}}{{- end -}}
+{{- with .Values.appJwt.previousSecret -}}{{- if .existingSecret -}}
+{{- $files = append $files (dict "variable" "SCANLOGIN_APP_JWT_SECRET_PREVIOUS_FILE" "name" "app-jwt-previous" "secret" .existingSecret "key" .key) -}}
+{{- end -}}{{- end -}}
 {{- with .Values.appJwt.publicKey -}}{{- if .existingSecret -}}
 {{- $files = append $files (dict "variable" "SCANLOGIN_APP_JWT_PUBLIC_KEY_FILE" "name" "app-jwt" "secret" .existingSecret "key" .key) -}}
 {{- end -}}{{- end -}}
 {{- with .Values.token.secret -}}{{- if .existingSecret -}}
 {{- $files = append $files (dict "variable" "SCANLOGIN_TOKEN_SECRET_FILE" "name" "token" "secret" .existingSecret "key" .key) -}}
+{{- end -}}{{- end -}}
+{{- with .Values.token.previousSecret -}}{{- if .existingSecret -}}
+{{- $files = append $files (dict "variable" "SCANLOGIN_TOKEN_SECRET_PREVIOUS_FILE" "name" "token-previous" "secret" .existingSecret "key" .key) -}}
 {{- end -}}{{- end -}}
 {{- with .Values.token.privateKey -}}{{- if .existingSecret -}}
 {{- $files = append $files (dict "variable" "SCANLOGIN_TOKEN_PRIVATE_KEY_FILE" "name" "token" "secret" .existingSecret "key" .key) -}}
@@ -121,6 +127,9 @@ Files, not variables: an environment is inherited by every child and shown by `k
 {{- end -}}
 {{- if ne (empty .Values.token.webhook.url) (empty .Values.token.webhook.existingSecret) -}}
 {{- fail "token.webhook.url and token.webhook.existingSecret go together" -}}
+{{- end -}}
+{{- if and .Values.token.webhook.url .Values.token.previousSecret.existingSecret -}}
+{{- fail "token.previousSecret belongs to token.secret or token.privateKey: the webhook's tokens are its own" -}}
 {{- end -}}
 {{- if eq (empty .Values.redis.existingSecret) (not .Values.trialRedis.enabled) -}}
 {{- fail "set either redis.existingSecret or trialRedis.enabled: several pods need one store, and the embedded one is a single process's" -}}

@@ -19,7 +19,7 @@ use url::Url;
 
 use self::credentials::Credentials;
 pub use self::{
-    credentials::{AppKey, AppKeys, TokenKey, TokenKeys},
+    credentials::{AppKey, AppKeys, TokenKey, TokenKeys, WebhookSettings},
     redis_url::{Node, RedisNodes, RedisUrl},
     source::{ConfigError, Parsed, Values},
 };

@@ -129,8 +129,8 @@ pub static SETTINGS: &[Setting] = &[
     secret(
         "SCANLOGIN_TOKEN_SECRET",
         "another-secret-of-32-bytes-or-more-",
-        "The secret with which web tokens are signed (HS256); exactly one of this and \
-         SCANLOGIN_TOKEN_PRIVATE_KEY_FILE",
+        "The secret with which web tokens are signed (HS256); exactly one of this, \
+         SCANLOGIN_TOKEN_PRIVATE_KEY_FILE and SCANLOGIN_TOKEN_WEBHOOK_URL",
     ),
     secret(
         "SCANLOGIN_TOKEN_SECRET_PREVIOUS",
@@ -143,6 +143,18 @@ pub static SETTINGS: &[Setting] = &[
         "/etc/scanlogin/token.pem",
         "The private keys of web tokens (PEM; RSA: RS256, P-256: ES256, Ed25519: EdDSA): the first \
          signs, all are accepted and listed in /.well-known/jwks.json",
+    ),
+    open(
+        "SCANLOGIN_TOKEN_WEBHOOK_URL",
+        "none",
+        "https://accounts.example.com/scanlogin",
+        "The server that makes the tokens in our place; https, or http to a loopback host \
+         (docs/webhook.md)",
+    ),
+    secret(
+        "SCANLOGIN_TOKEN_WEBHOOK_SECRET",
+        "a-webhook-secret-of-32-bytes-or-more",
+        "The secret with which calls of the webhook are signed",
     ),
     open(
         "SCANLOGIN_TOKEN_ISSUER",

@@ -1,6 +1,7 @@
 //! The public port: routes, and what all of them have in common.
 
 mod answers;
+mod approval;
 pub mod body;
 mod claims;
 pub mod client;
@@ -62,6 +63,8 @@ pub fn routes(worker: &Rc<Worker>) -> impl FnOnce(&mut web::ServiceConfig) + use
             demo: settings.demo.is_some(),
             key_set: worker.issuer.key_set().is_some(),
             ticket,
+            // The webhook's tokens are known to nobody here.
+            own_tokens: worker.webhook.is_none(),
         };
         for endpoint in endpoints::all(offered) {
             let resource = web::resource(endpoint.path);

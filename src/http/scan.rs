@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Held, body, client::Client, risk};
+use super::{Held, approval, body, client::Client, risk};
 use crate::{
     config::Confirm,
     error::{ApiError, answer},
@@ -16,7 +16,7 @@ use crate::{
     metrics::ScanResult,
     socket::Worker,
     store::{ConfirmDone, ScanDone},
-    tokens::{self, AppUser, NotVerified, bearer},
+    tokens::{AppUser, NotVerified, bearer},
 };
 
 /// The header in which the phone brings its claim.
@@ -74,23 +74,20 @@ pub(super) async fn scan(
         let Key { id, code } = Key::parse(&key).map_err(|_| ApiError::UnknownKey)?;
         let claim = code.claim(id, &user.user);
         let (mut flags, mut place) = (Vec::new(), None);
-        let then = match worker.config.confirm {
-            Confirm::Off => {
-                let token = worker.issuer.mint(&user.user, id, worker.clock.now());
-                let sealed = tokens::seal(&token, &claim, worker.entropy);
-                Then::Approve { sealed, collect: worker.config.collect }
-            }
+        let done = match worker.config.confirm {
+            Confirm::Off => approval::scan(&worker, id, code, &claim, user.user).await?,
             Confirm::Required => {
                 let phone = Client::of(&request, &worker.config).ip;
                 let asked = risk::ask(&worker, id, &code, &user.user, phone).await?;
                 (flags, place) = (asked.flags, asked.place);
                 let number = MatchNumber::random(worker.entropy).hidden(&claim);
-                Then::Claim(user.profile, asked.needs_number.then_some(number))
+                let then = Then::Claim(user.profile, asked.needs_number.then_some(number));
+                let (code, claim) = (code.hash(), claim.hash());
+                let attempt = Attempt { code, user: user.user, claim, then };
+                let done = worker.store.scan(id, attempt).await;
+                done.map_err(|_| ApiError::StoreAway)?.map_err(refusal)?
             }
         };
-        let attempt = Attempt { code: code.hash(), user: user.user, claim: claim.hash(), then };
-        let done = worker.store.scan(id, attempt).await.map_err(|_| ApiError::StoreAway)?;
-        let done = done.map_err(refusal)?;
         tracing::info!(login = id.log_id(), answer = ?done.answer, repeated = done.repeated, "scanned");
         let result = match (done.repeated, done.answer) {
             (true, _) => ScanResult::Repeated,
@@ -176,13 +173,7 @@ pub(super) async fn confirm(
         let claim = Claim::parse(&claim).map_err(|_| ApiError::UnknownKey)?;
         let number = match_number(number)?.map(|number| number.hidden(&claim));
         let wait = wait(&request)?;
-        let token = worker.issuer.mint(&user.user, claim.id, worker.clock.now());
-        let sealed = tokens::seal(&token, &claim, worker.entropy);
-        let done = worker
-            .store
-            .confirm(&claim, &user.user, number, sealed, worker.config.collect)
-            .await
-            .map_err(|_| ApiError::StoreAway)?;
+        let done = approval::confirm(&worker, &claim, &user.user, number).await?;
         let ConfirmDone { repeated, ip } = match done {
             Ok(done) => done,
             Err(why) => return Err(missed(&worker, &claim, &user.user, why).await),
@@ -293,7 +284,7 @@ async fn counted(
                 | ApiError::Full
                 | ApiError::Draining
                 | ApiError::TokenIsNoCookie => ScanResult::Store,
-                ApiError::KeysAway => ScanResult::Upstream,
+                ApiError::KeysAway | ApiError::WebhookAway => ScanResult::Upstream,
                 ApiError::Malformed(_)
                 | ApiError::TooLarge
                 | ApiError::HeadTooLarge
@@ -327,7 +318,7 @@ pub(super) async fn phone(request: &HttpRequest, worker: &Worker) -> Result<AppU
     Ok(user)
 }
 
-fn refusal(why: PhoneRefusal) -> ApiError {
+pub(super) fn refusal(why: PhoneRefusal) -> ApiError {
     match why {
         PhoneRefusal::Unknown => ApiError::UnknownKey,
         PhoneRefusal::Conflict => ApiError::Conflict,

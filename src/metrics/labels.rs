@@ -159,6 +159,36 @@ labels! {
 }
 
 labels! {
+    /// What the webhook is told.
+    WebhookEvent {
+        /// Somebody logs in: it makes the token.
+        Login = "login",
+        /// A token that it made was never delivered.
+        Revoked = "revoked",
+    }
+}
+
+labels! {
+    /// What came of a call of the webhook.
+    WebhookResult {
+        /// It did its part.
+        Ok = "ok",
+        /// No connection: it was not told.
+        Unreachable = "unreachable",
+        /// No whole answer in time.
+        NoAnswer = "no_answer",
+        /// A status that means no.
+        Status = "status",
+        /// Too large, or not what it should be.
+        Invalid = "invalid",
+        /// Not called: the queue of what it must still be told is full.
+        QueueFull = "queue_full",
+        /// Not called any more: told in vain for a day.
+        GivenUp = "given_up",
+    }
+}
+
+labels! {
     /// What became of a notification.
     NotificationResult {
         /// Handed to a login of this instance.

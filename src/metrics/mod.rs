@@ -17,7 +17,7 @@ pub use self::{
     labels::{
         CutReason, KeySetResult, Label, LoginOutcome, NotificationResult, ProtocolLabel,
         RefusedReason, ResumeResult, ResyncReason, Route, ScanResult, Status, StoreErrorKind,
-        StoreOperation,
+        StoreOperation, WebhookEvent, WebhookResult,
     },
     lines::Lines,
 };
@@ -123,6 +123,9 @@ pub struct Metrics {
     pub http_request_seconds: HistogramBy<Route>,
     pub key_set_refreshes: CounterBy<KeySetResult>,
     pub key_set_refreshed: IntGauge,
+    pub webhook_requests: CounterByTwo<WebhookEvent, WebhookResult>,
+    pub webhook_seconds: HistogramBy<WebhookEvent>,
+    pub webhook_queue: IntGauge,
     pub slow_clients: IntCounter,
     pub log_lines_dropped: IntCounter,
     pub sockets_cut: CounterBy<CutReason>,
@@ -272,6 +275,23 @@ impl Metrics {
             key_set_refreshed: gauge(
                 "scanlogin_jwks_refreshed_timestamp_seconds",
                 "When the app's key set was last fetched, in seconds since the Unix epoch; 0: never",
+            ),
+            webhook_requests: CounterByTwo::new(
+                &registry,
+                "scanlogin_webhook_requests_total",
+                "Calls of the token webhook",
+                ["event", "result"],
+            ),
+            webhook_seconds: HistogramBy::new(
+                &registry,
+                "scanlogin_webhook_seconds",
+                "How long the token webhook took",
+                "event",
+                FAST,
+            ),
+            webhook_queue: gauge(
+                "scanlogin_webhook_queue",
+                "Logins of all instances whose tokens the webhook made and nobody has acknowledged",
             ),
             slow_clients: counter(
                 "scanlogin_slow_clients_total",

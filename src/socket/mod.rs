@@ -39,7 +39,7 @@ use crate::{
     protocol::SUBPROTOCOL,
     registry::{ConnId, Register, RegistryAddr, Unregister},
     store::{NewLogin, Session, Store},
-    tokens::{AppAuth, FactsKey, Issuer},
+    tokens::{AppAuth, FactsKey, Issuer, Webhook},
 };
 
 /// What one thread's sockets and handlers share.
@@ -68,6 +68,8 @@ pub struct Worker {
     pub app_auth: Arc<AppAuth>,
     /// Makes web tokens.
     pub issuer: Arc<Issuer>,
+    /// Makes them in our place, if it is configured.
+    pub webhook: Option<Arc<Webhook>>,
     /// Seals what is known of a browser into its user's entry.
     pub facts: Arc<FactsKey>,
 }
@@ -176,10 +178,10 @@ pub struct Background {
 }
 
 /// Something under way.
-pub(super) struct UnderWay(Arc<Background>);
+pub(crate) struct UnderWay(Arc<Background>);
 
 impl Background {
-    pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
+    pub(crate) fn begin(self: &Arc<Self>) -> UnderWay {
         self.under_way.fetch_add(1, Ordering::SeqCst);
         UnderWay(self.clone())
     }

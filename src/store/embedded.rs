@@ -33,10 +33,10 @@ struct Inner {
     users: HashMap<String, (Entry, Timestamp)>,
     /// What is remembered of users, and when that is forgotten.
     standings: HashMap<Hash, (Standing, Timestamp)>,
-    /// Who wants to be told of a login's changes.
-    watchers: HashMap<LoginId, Vec<mpsc::Sender<LoginId>>>,
     /// What the webhook must still be told, and when that is due.
     outbox: HashMap<Revocation, Timestamp>,
+    /// Who wants to be told of a login's changes.
+    watchers: HashMap<LoginId, Vec<mpsc::Sender<LoginId>>>,
     swept: Timestamp,
 }
 

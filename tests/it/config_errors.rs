@@ -151,6 +151,7 @@ async fn exactly_one_way_to_verify_and_to_sign_is_wanted() {
         ("APP_JWT_PUBLIC_KEY_FILE", &*public),
         ("APP_JWKS_URL", url),
         ("TOKEN_PRIVATE_KEY_FILE", &private),
+        ("TOKEN_WEBHOOK_URL", url),
     ] {
         let variable = format!("SCANLOGIN_{name}");
         let beside = if name.starts_with("APP") { "APP_JWT_SECRET" } else { "TOKEN_SECRET" };
@@ -162,6 +163,18 @@ async fn exactly_one_way_to_verify_and_to_sign_is_wanted() {
     let both = settings.with("APP_JWT_PUBLIC_KEY_FILE", &public);
     let words = ["SCANLOGIN_APP_JWKS_URL", "beside SCANLOGIN_APP_JWT_PUBLIC_KEY_FILE"];
     assert_refused(&both, &[], &words).await;
+    let hook = Settings::embedded().without("TOKEN_SECRET").with("TOKEN_WEBHOOK_URL", url);
+    let words = ["SCANLOGIN_TOKEN_WEBHOOK_SECRET", "is missing beside SCANLOGIN_TOKEN_WEBHOOK_URL"];
+    assert_refused(&hook, &[], &words).await;
+    let hook = hook.with("TOKEN_WEBHOOK_SECRET", TOKEN_SECRET);
+    let signed = hook.clone().with("TOKEN_SECRET_PREVIOUS", TOKEN_SECRET);
+    assert_refused(&signed, &[], &["SCANLOGIN_TOKEN_SECRET_PREVIOUS", "never signed with"]).await;
+    let plain = hook.with("TOKEN_WEBHOOK_URL", "http://accounts.example.com/");
+    let words = ["SCANLOGIN_TOKEN_WEBHOOK_URL", "must begin with https://", "for example"];
+    assert_refused(&plain, &[], &words).await;
+    let alone = Settings::embedded().with("TOKEN_WEBHOOK_SECRET", TOKEN_SECRET);
+    let words = ["SCANLOGIN_TOKEN_WEBHOOK_URL", "is missing beside"];
+    assert_refused(&alone, &[], &words).await;
     for name in ["APP_JWT_SECRET", "TOKEN_SECRET"] {
         let previous = format!("{name}_PREVIOUS");
         let none = Settings::embedded().without("APP_JWT_SECRET").without("TOKEN_SECRET");

@@ -21,7 +21,10 @@ async fn pushed(service: &Service) -> (Browser, String) {
     let scanned = phone.scan(&key).await;
     if scanned.codes() == (200, 101) {
         let claim = scanned.body["claim"].as_str().unwrap();
-        assert_eq!(phone.post("/scan/confirm", &json!({ "claim": claim })).await.codes(), (200, 100));
+        assert_eq!(
+            phone.post("/scan/confirm", &json!({ "claim": claim })).await.codes(),
+            (200, 100)
+        );
     } else {
         assert_eq!(scanned.codes(), (200, 100));
     }

@@ -228,6 +228,9 @@ REFUSED = [
     ("token.secret.existingSecret=", "exactly one of token"),
     ("token.privateKey.existingSecret=other", "exactly one of token"),
     ("token.secret.existingSecret=,token.webhook.url=https://t.example.com/", "go together"),
+    ("token.secret.existingSecret=,token.webhook.url=https://t.example.com/,token.webhook.existingSecret=hook,"
+     "token.previousSecret.existingSecret=before", "the webhook's tokens are its own"),
+    ("appJwt.previousSecret.value=hunter2", "value"),
     ("redis.url=redis://:secret@redis:6379", "url"),
     ("redis.prefix=a{b}", "prefix"),
     ("redis.existingSecret=", "embedded one"),
