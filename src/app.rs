@@ -12,6 +12,7 @@ use std::{
 
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
+use tracing_appender::non_blocking::ErrorCounter;
 
 use self::{
     servers::{bind, serve, serve_admin, stop},
@@ -104,6 +105,8 @@ pub struct Options {
     pub crash: Crash,
     /// How often the app's key set is fetched.
     pub key_set_refresh: Duration,
+    /// Counts what the log left out.
+    pub log_lines_dropped: Option<ErrorCounter>,
 }
 
 impl Default for Options {
@@ -114,6 +117,7 @@ impl Default for Options {
             mechanisms: Mechanisms::default(),
             crash: Crash::default(),
             key_set_refresh: key_set::REFRESH,
+            log_lines_dropped: None,
         }
     }
 }
@@ -142,7 +146,7 @@ impl Application {
         let shelf = match &config.redis {
             None => Shelf::Embedded(EmbeddedStore::new(options.clock.clone())),
             Some(redis) => {
-                let connector = Arc::new(Connector::new(redis.clone())?);
+                let connector = Arc::new(Connector::new(redis.clone(), options.mechanisms.doubt)?);
                 let reached = persist("Redis", || connector.check()).await;
                 reached.map_err(|error| StartError::Redis(error.to_string()))?;
                 Shelf::Redis(connector)
@@ -214,10 +218,10 @@ impl Application {
         let mut server = serve(self.listener, shared)?;
         let mut admin = serve_admin(
             self.admin_listener,
-            metrics,
+            metrics.clone(),
             readiness.clone(),
             shelf.factory(),
-            options.clock,
+            options.clock.clone(),
         )?;
         let (server_handle, admin_handle) = (server.handle(), admin.handle());
         let mut registries = Vec::new();
@@ -231,10 +235,16 @@ impl Application {
                     ThreadEvent::Listening => readiness.one_more_listens(),
                     ThreadEvent::FeedDied => return Err(RunError::Died(Part::Feed)),
                 },
-                _ = housekeeping.tick() => limits.forget_the_idle(),
-                _ = watch.tick() => if !registries.iter().all(|registry| registry.is_alive()) {
-                    return Err(RunError::Died(Part::Registry));
-                },
+                _ = housekeeping.tick() => limits.forget_the_idle(options.clock.now()),
+                _ = watch.tick() => {
+                    if let Some(dropped) = &options.log_lines_dropped {
+                        let new = dropped.dropped_lines() as u64 - metrics.log_lines_dropped.get();
+                        metrics.log_lines_dropped.inc_by(new);
+                    }
+                    if !registries.iter().all(|registry| registry.is_alive()) {
+                        return Err(RunError::Died(Part::Registry));
+                    }
+                }
                 part = tasks.died() => return Err(RunError::Died(part)),
                 result = &mut server => {
                     result?;

@@ -137,6 +137,9 @@ Files, not variables: an environment is inherited by every child and shown by `k
 {{- if ne (empty .Values.redis.tls.certKey) (empty .Values.redis.tls.keyKey) -}}
 {{- fail "redis.tls.certKey and redis.tls.keyKey go together" -}}
 {{- end -}}
+{{- if and (ne .Values.config.match "off") (ne .Values.config.confirm "required") -}}
+{{- fail "config.match needs config.confirm=required: the number is typed at the confirmation" -}}
+{{- end -}}
 {{- if and .Values.config.rotateSeconds (gt (int64 .Values.config.rotateSeconds) (int64 .Values.config.waitSeconds)) -}}
 {{- fail "config.rotateSeconds must not be above config.waitSeconds" -}}
 {{- end -}}

@@ -197,6 +197,14 @@ pub static SETTINGS: &[Setting] = &[
          which sets a cookie that no script can read; needs SCANLOGIN_ALLOWED_ORIGINS)",
     ),
     open(
+        "SCANLOGIN_MATCH",
+        "off",
+        "risky",
+        "Whether the person must type two digits that the browser shows: off, risky (the browser's \
+         address is neither the phone's nor one that the user has confirmed before), always. Needs \
+         SCANLOGIN_CONFIRM=required",
+    ),
+    open(
         "SCANLOGIN_ALLOWED_ORIGINS",
         "the host of the public URL, else of the request",
         "https://www.example.com,https://shop.example.com",
@@ -232,6 +240,12 @@ pub static SETTINGS: &[Setting] = &[
         "30",
         "30",
         "Scans, confirmations and denials per user and instance; 0 = unlimited",
+    ),
+    open(
+        "SCANLOGIN_CLAIMS_PER_USER",
+        "5",
+        "5",
+        "Logins of one user that may wait for a confirmation at once, per instance; 0 = unlimited",
     ),
     open(
         "SCANLOGIN_DRAIN_SECONDS",

@@ -7,11 +7,11 @@ use super::scan::refusal;
 use crate::{
     error::ApiError,
     keys::{Claim, Code, LoginId},
-    login::{Attempt, LEASE, State, Then},
+    login::{Attempt, HiddenNumber, LEASE, PhoneRefusal, State, Then},
     metrics::{WebhookEvent, WebhookResult},
     socket::Worker,
     store::{
-        ScanDone,
+        ConfirmDone, ScanDone,
         outbox::{Put, Revocation, due_after},
     },
     tokens::{self, CallError, WebToken, Webhook},
@@ -40,22 +40,24 @@ pub(super) async fn scan(
     }
 }
 
-/// A confirmation; whether it repeats an earlier one.
+/// A confirmation, with the number where the person brought one.
 ///
 /// # Errors
-/// As [`scan`].
+/// As [`scan`], but for the store's own refusals, which are inside.
 pub(super) async fn confirm(
     worker: &Rc<Worker>,
     claim: &Claim,
     user: &str,
-) -> Result<bool, ApiError> {
+    number: Option<HiddenNumber>,
+) -> Result<Result<ConfirmDone, PhoneRefusal>, ApiError> {
     match worker.webhook.clone() {
         None => {
             let token = worker.issuer.mint(user, claim.id, worker.clock.now());
-            store_confirm(worker, claim, user, &token).await
+            store_confirm(worker, claim, user, number, Some(&token)).await
         }
         Some(webhook) => {
-            let call = confirm_by_webhook(worker.clone(), webhook, claim.clone(), user.into());
+            let (claim, user) = (claim.clone(), user.to_owned());
+            let call = confirm_by_webhook(worker.clone(), webhook, claim, user, number);
             to_its_end(worker, call).await
         }
     }
@@ -87,12 +89,13 @@ async fn scan_by_webhook(
 ) -> Result<ScanDone, ApiError> {
     let kept = worker.store.reserve(id, &code.hash(), &user, LEASE).await;
     if let Some(answer) = kept.map_err(|_| ApiError::StoreAway)?.map_err(refusal)? {
-        return Ok(ScanDone { answer, repeated: true, facts: None });
+        return Ok(ScanDone { answer, repeated: true, facts: None, asks_number: false });
     }
     match made(&worker, &webhook, id, &user).await {
         Ok(token) => {
             let done = store_scan(&worker, id, &code, &claim, user.clone(), &token).await;
-            stored(&worker, id, &user, done).await
+            stored(&worker, id, &user, done.is_ok()).await;
+            done
         }
         Err(error) => {
             // If the store is away, the lease does it.
@@ -107,22 +110,30 @@ async fn confirm_by_webhook(
     webhook: Arc<Webhook>,
     claim: Claim,
     user: String,
-) -> Result<bool, ApiError> {
+    number: Option<HiddenNumber>,
+) -> Result<Result<ConfirmDone, PhoneRefusal>, ApiError> {
     // Claimed logins are kept for their user already: only what would be refused, or repeats an
     // earlier confirmation, needs no token.
     let login = worker.store.read(claim.id).await.map_err(|_| ApiError::StoreAway)?;
-    let login = login.ok_or(ApiError::UnknownKey)?;
+    let Some(login) = login else { return Ok(Err(PhoneRefusal::Unknown)) };
     let repeated = !matches!(login.state, State::Scanned { .. });
     let now = worker.store.now();
-    login
-        .confirm(&claim, &user, Vec::new(), worker.config.collect, now)
-        .map_err(|refused| refusal(refused.why))?;
-    if repeated {
-        return Ok(true);
+    match login.confirm(&claim, &user, number, Vec::new(), worker.config.collect, now) {
+        Ok(_) if repeated => return Ok(Ok(ConfirmDone { repeated, ip: None })),
+        Ok(_) => {}
+        Err(refused) => match refused.why {
+            // The store must count it. It refuses this number for this claim whatever comes, so
+            // there is no token that it could take.
+            PhoneRefusal::WrongNumber { .. } => {
+                return store_confirm(&worker, &claim, &user, number, None).await;
+            }
+            why => return Ok(Err(why)),
+        },
     }
     let token = made(&worker, &webhook, claim.id, &user).await?;
-    let done = store_confirm(&worker, &claim, &user, &token).await;
-    stored(&worker, claim.id, &user, done).await
+    let done = store_confirm(&worker, &claim, &user, number, Some(&token)).await;
+    stored(&worker, claim.id, &user, matches!(done, Ok(Ok(_)))).await;
+    done
 }
 
 /// A token by the webhook. That it may have to be revoked is written down before it is asked.
@@ -171,24 +182,19 @@ async fn store_confirm(
     worker: &Worker,
     claim: &Claim,
     user: &str,
-    token: &WebToken,
-) -> Result<bool, ApiError> {
-    let sealed = tokens::seal(token, claim, worker.entropy);
-    let done = worker.store.confirm(claim, user, sealed, worker.config.collect).await;
-    done.map_err(|_| ApiError::StoreAway)?.map_err(refusal)
+    number: Option<HiddenNumber>,
+    token: Option<&WebToken>,
+) -> Result<Result<ConfirmDone, PhoneRefusal>, ApiError> {
+    let sealed = token.map(|token| tokens::seal(token, claim, worker.entropy)).unwrap_or_default();
+    let done = worker.store.confirm(claim, user, number, sealed, worker.config.collect).await;
+    done.map_err(|_| ApiError::StoreAway)
 }
 
 /// A token that the webhook has made and the store has not taken: the login ended meanwhile, and
 /// the webhook is to hear of it at once.
-async fn stored<T>(
-    worker: &Worker,
-    id: LoginId,
-    user: &str,
-    done: Result<T, ApiError>,
-) -> Result<T, ApiError> {
-    if done.is_err() {
+async fn stored(worker: &Worker, id: LoginId, user: &str, taken: bool) {
+    if !taken {
         // If the store is away, the entry that is there already will be due.
         let _ = worker.store.outbox_put(&Revocation::new(id, user), Duration::ZERO).await;
     }
-    done
 }

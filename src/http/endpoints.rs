@@ -108,12 +108,17 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
             waits(decides(Operation::new("scan", "Log in the browser that shows this key")))
                 .body::<scan::KeyBody>()
                 .answers::<answers::Scanned>("Logged in, or claimed and to be confirmed")
+                .refused(&[
+                    ApiError::Locked(Duration::from_secs(1)),
+                    ApiError::TooManyClaims(Duration::from_secs(1)),
+                    ApiError::CannotMatch,
+                ])
         }),
         Endpoint::at("/scan/confirm").cors().post(web::route().to(scan::confirm), || {
             waits(decides(Operation::new("confirm", "Confirm a claimed login")))
-                .body::<scan::ClaimBody>()
+                .body::<scan::ConfirmBody>()
                 .answers::<answers::Confirmed>("Confirmed")
-                .refused(&[ApiError::NotYours])
+                .refused(&[ApiError::NotYours, ApiError::WrongNumber { tries_left: 2 }])
         }),
         Endpoint::at("/scan/deny").cors().post(web::route().to(scan::deny), || {
             decides(Operation::new("deny", "Decline a claimed login"))
@@ -164,8 +169,10 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
                 .answers::<answers::Verified>("The cookie is set")
                 .refused(&[
                     ApiError::NoLogin,
+                    ApiError::NoSuchPath,
                     ApiError::Limited(Duration::from_secs(1)),
                     ApiError::StoreAway,
+                    ApiError::TokenIsNoCookie,
                 ])
         }));
     }

@@ -5,7 +5,8 @@
 //!  |-- evidence            = HMAC(seed, "resume")           in the ticket; stored as a hash, the proof
 //!  `-- code n              = HMAC(seed, "code" n)[..16]     in the QR; stored as a hash
 //!       `-- claim MAC      = HMAC(code, "claim" user)       for the phone that scanned; stored as a hash
-//!            `-- seal key  = HKDF(claim MAC)                never stored: opens the token
+//!            |-- seal key  = HKDF(claim MAC)                never stored: opens the token
+//!            `-- match mask = HMAC(claim MAC, "match" id)   never stored: hides the two digits
 //!
 //! key    = login id + code        resume = login id + seed        claim = login id + claim MAC
 //! ticket = login id + claim MAC + evidence
@@ -132,7 +133,11 @@ fn hash(label: &[u8], parts: &[&[u8]]) -> Hash {
 }
 
 fn mac(secret: &[u8], label: &[u8], data: &[u8]) -> [u8; 32] {
-    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, secret));
+    mac_with(&hmac::Key::new(hmac::HMAC_SHA256, secret), label, data)
+}
+
+fn mac_with(key: &hmac::Key, label: &[u8], data: &[u8]) -> [u8; 32] {
+    let mut context = hmac::Context::with_key(key);
     context.update(label);
     context.update(b"\0");
     context.update(data);
@@ -169,9 +174,17 @@ impl Seed {
 
     /// The code with this number (from 1).
     pub fn code(&self, number: u32) -> Code {
-        let mut code = [0; 16];
-        code.copy_from_slice(&mac(&self.0, b"code", &number.to_be_bytes())[..16]);
-        Code(code)
+        self.codes(number, 1).next().expect("one was asked for")
+    }
+
+    /// The codes from `first`, so many: the key of the HMAC is set up once.
+    pub fn codes(&self, first: u32, count: u32) -> impl Iterator<Item = Code> + use<> {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
+        (first..first + count).map(move |number| {
+            let mut code = [0; 16];
+            code.copy_from_slice(&mac_with(&key, b"code", &number.to_be_bytes())[..16]);
+            Code(code)
+        })
     }
 
     /// What shows that somebody has the seed, or had it from who has.
@@ -293,6 +306,14 @@ impl Claim {
         hash(b"claim", &[self.id.as_bytes(), &self.mac])
     }
 
+    /// What hides the number of number matching in the record: 0 to 99.
+    pub(crate) fn match_mask(&self) -> u8 {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&mac(&self.mac, b"match", self.id.as_bytes())[..8]);
+        // 2^64 is so much more than 100 that no number is noticeably likelier than another.
+        (u64::from_be_bytes(bytes) % 100) as u8
+    }
+
     /// The key that seals the token for the browser that owns the seed.
     pub fn seal_key(&self) -> SealKey {
         let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, self.id.as_bytes());
@@ -407,6 +428,7 @@ mod tests {
             hex(&seed.proof().0),
             hex(&claim.hash().0),
             hex(&claim.seal_key().0),
+            claim.match_mask().to_string(),
             Ticket::new(&seed, claim).expose(),
         ];
         assert_eq!(golden, include_str!("golden.txt").lines().collect::<Vec<_>>()[..]);

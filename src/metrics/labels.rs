@@ -61,6 +61,18 @@ labels! {
 }
 
 labels! {
+    /// Which rule a client broke on its socket.
+    CutReason {
+        /// More than 100 messages a minute.
+        Flood = "flood",
+        /// A frame, or a message in fragments, over 4 KiB.
+        TooBig = "too_big",
+        /// Not a message that the protocol has.
+        Malformed = "malformed",
+    }
+}
+
+labels! {
     /// How a login ended.
     LoginOutcome {
         /// The browser acknowledged its token.
@@ -101,6 +113,12 @@ labels! {
         Forbidden = "forbidden",
         /// Over the limit.
         Limited = "limited",
+        /// Too many logins of the user ended by wrong numbers.
+        Locked = "locked",
+        /// Too many logins wait for the user's confirmation.
+        Crowded = "crowded",
+        /// Not the number that the browser shows.
+        Mismatch = "mismatch",
         /// Not a request that we understand.
         Malformed = "malformed",
         /// The store is away.
@@ -213,6 +231,10 @@ labels! {
         Confirm = "confirm",
         /// A phone declines.
         Deny = "deny",
+        /// A record and what is remembered of the user, before a scan.
+        Look = "look",
+        /// Something to remember of a user.
+        Note = "note",
         /// One record, or many.
         Read = "read",
         /// A ticket is redeemed.
@@ -319,6 +341,8 @@ labels! {
         UpgradeRequired = "426",
         /// 429
         TooMany = "429",
+        /// 431
+        HeadTooLarge = "431",
         /// 500
         Internal = "500",
         /// 502

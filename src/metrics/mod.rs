@@ -15,9 +15,9 @@ use prometheus::{
 
 pub use self::{
     labels::{
-        KeySetResult, Label, LoginOutcome, NotificationResult, ProtocolLabel, RefusedReason,
-        ResumeResult, ResyncReason, Route, ScanResult, Status, StoreErrorKind, StoreOperation,
-        WebhookEvent, WebhookResult,
+        CutReason, KeySetResult, Label, LoginOutcome, NotificationResult, ProtocolLabel,
+        RefusedReason, ResumeResult, ResyncReason, Route, ScanResult, Status, StoreErrorKind,
+        StoreOperation, WebhookEvent, WebhookResult,
     },
     lines::Lines,
 };
@@ -127,6 +127,8 @@ pub struct Metrics {
     pub webhook_seconds: HistogramBy<WebhookEvent>,
     pub webhook_queue: IntGauge,
     pub slow_clients: IntCounter,
+    pub log_lines_dropped: IntCounter,
+    pub sockets_cut: CounterBy<CutReason>,
     pub draining: IntGauge,
 }
 
@@ -294,6 +296,16 @@ impl Metrics {
             slow_clients: counter(
                 "scanlogin_slow_clients_total",
                 "Sockets that were cut because the client did not read",
+            ),
+            log_lines_dropped: counter(
+                "scanlogin_log_lines_dropped_total",
+                "Lines that the log left out because whoever reads it was too slow",
+            ),
+            sockets_cut: CounterBy::new(
+                &registry,
+                "scanlogin_sockets_cut_total",
+                "Sockets that were closed because the client broke a rule",
+                "reason",
             ),
             draining: gauge("scanlogin_draining", "1 from SIGTERM on"),
             registry,

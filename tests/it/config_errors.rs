@@ -69,6 +69,7 @@ async fn each_wrong_value_names_its_variable_what_was_wrong_and_an_example() {
         ("TOKEN_TTL_SECONDS", "31536001", "60 to 31536000"),
         ("CONFIRM", "yes", "off, required"),
         ("CONFIRM", "Off", "off, required"),
+        ("MATCH", "sometimes", "off, risky, always"),
         ("ALLOWED_ORIGINS", "www.example.com", "not an origin"),
         ("ALLOWED_ORIGINS", "https://www.example.com/", "exact origin"),
         ("ALLOWED_ORIGINS", "https://a.example,,", "not an origin"),
@@ -78,6 +79,7 @@ async fn each_wrong_value_names_its_variable_what_was_wrong_and_an_example() {
         ("MAX_WAITING", "0", "1 to"),
         ("CONNECTS_PER_MINUTE", "-1", "whole number"),
         ("SCANS_PER_MINUTE", "many", "whole number"),
+        ("CLAIMS_PER_USER", "1001", "0 to 1000"),
         ("DRAIN_SECONDS", "3601", "0 to 3600"),
         ("WORKERS", "0", "1 to"),
         ("LOG", "scanlogin=loud", "scanlogin=loud"),
@@ -113,6 +115,12 @@ async fn what_does_not_fit_together_is_refused() {
     let settings = Settings::embedded().with("WAIT_SECONDS", "900").with("ROTATE_SECONDS", "10");
     let words = ["SCANLOGIN_ROTATE_SECONDS", "more than 32 codes", "for example"];
     assert_refused(&settings, &[], &words).await;
+    for matching in ["risky", "always"] {
+        for settings in [Settings::embedded(), Settings::embedded().with("CONFIRM", "off")] {
+            let words = ["SCANLOGIN_MATCH:", "needs SCANLOGIN_CONFIRM=required", "for example"];
+            assert_refused(&settings.with("MATCH", matching), &[], &words).await;
+        }
+    }
     for (given, missing) in [("APP_JWT_SECRET", "TOKEN_SECRET"), ("TOKEN_SECRET", "APP_JWT_SECRET")]
     {
         let settings = Settings::embedded().without(missing);

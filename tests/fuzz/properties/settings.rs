@@ -14,7 +14,7 @@ pub(crate) fn settings(data: &[u8]) {
         let value = String::from_utf8(value.to_vec()).ok()?;
         (!setting.env.ends_with("_FILE")).then(|| (setting.env.to_owned(), value))
     });
-    let Ok(parsed) = Values::read(["scanlogin".into()], lines.collect()) else {
+    let Ok(parsed) = Values::read(["scanlogin".into()], lines) else {
         panic!("all names are known")
     };
     let Parsed::Run(values) = parsed else { return };
