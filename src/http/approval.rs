@@ -40,10 +40,10 @@ pub(super) async fn scan(
     }
 }
 
-/// A confirmation, with the number where the person brought one.
+/// A confirmation, with the number that the browser shows where one is asked for.
 ///
 /// # Errors
-/// As [`scan`], but for the store's own refusals, which are inside.
+/// [`ApiError::StoreAway`], [`ApiError::WebhookAway`]; what the store refuses is within.
 pub(super) async fn confirm(
     worker: &Rc<Worker>,
     claim: &Claim,
@@ -53,11 +53,11 @@ pub(super) async fn confirm(
     match worker.webhook.clone() {
         None => {
             let token = worker.issuer.mint(user, claim.id, worker.clock.now());
-            store_confirm(worker, claim, user, number, Some(&token)).await
+            store_confirm(worker, claim, user, number, &token).await
         }
         Some(webhook) => {
-            let (claim, user) = (claim.clone(), user.to_owned());
-            let call = confirm_by_webhook(worker.clone(), webhook, claim, user, number);
+            let (worker_too, claim, user) = (worker.clone(), claim.clone(), user.to_owned());
+            let call = confirm_by_webhook(worker_too, webhook, claim, user, number);
             to_its_end(worker, call).await
         }
     }
@@ -117,22 +117,23 @@ async fn confirm_by_webhook(
     let login = worker.store.read(claim.id).await.map_err(|_| ApiError::StoreAway)?;
     let Some(login) = login else { return Ok(Err(PhoneRefusal::Unknown)) };
     let repeated = !matches!(login.state, State::Scanned { .. });
-    let now = worker.store.now();
-    match login.confirm(&claim, &user, number, Vec::new(), worker.config.collect, now) {
-        Ok(_) if repeated => return Ok(Ok(ConfirmDone { repeated, ip: None })),
-        Ok(_) => {}
-        Err(refused) => match refused.why {
-            // The store must count it. It refuses this number for this claim whatever comes, so
-            // there is no token that it could take.
-            PhoneRefusal::WrongNumber { .. } => {
-                return store_confirm(&worker, &claim, &user, number, None).await;
-            }
-            why => return Ok(Err(why)),
-        },
+    let (now, collect) = (worker.store.now(), worker.config.collect);
+    if let Err(refused) = login.confirm(&claim, &user, number, Vec::new(), collect, now) {
+        if let PhoneRefusal::WrongNumber { .. } = refused.why {
+            // To be counted. A number belongs to its claim, so what is wrong once stays wrong, and
+            // the nothing that is handed over here never becomes a token.
+            let counted = worker.store.confirm(&claim, &user, number, Vec::new(), collect).await;
+            return counted.map_err(|_| ApiError::StoreAway);
+        }
+        return Ok(Err(refused.why));
+    }
+    if repeated {
+        return Ok(Ok(ConfirmDone { repeated: true, ip: None }));
     }
     let token = made(&worker, &webhook, claim.id, &user).await?;
-    let done = store_confirm(&worker, &claim, &user, number, Some(&token)).await;
-    stored(&worker, claim.id, &user, matches!(done, Ok(Ok(_)))).await;
+    let done = store_confirm(&worker, &claim, &user, number, &token).await;
+    let is_stored = matches!(done, Ok(Ok(_)));
+    stored(&worker, claim.id, &user, is_stored).await;
     done
 }
 
@@ -183,17 +184,17 @@ async fn store_confirm(
     claim: &Claim,
     user: &str,
     number: Option<HiddenNumber>,
-    token: Option<&WebToken>,
+    token: &WebToken,
 ) -> Result<Result<ConfirmDone, PhoneRefusal>, ApiError> {
-    let sealed = token.map(|token| tokens::seal(token, claim, worker.entropy)).unwrap_or_default();
+    let sealed = tokens::seal(token, claim, worker.entropy);
     let done = worker.store.confirm(claim, user, number, sealed, worker.config.collect).await;
     done.map_err(|_| ApiError::StoreAway)
 }
 
-/// A token that the webhook has made and the store has not taken: the login ended meanwhile, and
-/// the webhook is to hear of it at once.
-async fn stored(worker: &Worker, id: LoginId, user: &str, taken: bool) {
-    if !taken {
+/// Whether the store has taken a token that the webhook has made. If not, the login ended
+/// meanwhile, and the webhook is to hear of it at once.
+async fn stored(worker: &Worker, id: LoginId, user: &str, is_stored: bool) {
+    if !is_stored {
         // If the store is away, the entry that is there already will be due.
         let _ = worker.store.outbox_put(&Revocation::new(id, user), Duration::ZERO).await;
     }

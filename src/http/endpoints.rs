@@ -168,6 +168,7 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
                 .json_body::<redeem::TicketBody>()
                 .answers::<answers::Verified>("The cookie is set")
                 .refused(&[
+                    ApiError::NoSuchPath,
                     ApiError::NoLogin,
                     ApiError::NoSuchPath,
                     ApiError::Limited(Duration::from_secs(1)),

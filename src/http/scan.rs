@@ -173,11 +173,11 @@ pub(super) async fn confirm(
         let claim = Claim::parse(&claim).map_err(|_| ApiError::UnknownKey)?;
         let number = match_number(number)?.map(|number| number.hidden(&claim));
         let wait = wait(&request)?;
-        let ConfirmDone { repeated, ip } =
-            match approval::confirm(&worker, &claim, &user.user, number).await? {
-                Ok(done) => done,
-                Err(why) => return Err(missed(&worker, &claim, &user.user, why).await),
-            };
+        let done = approval::confirm(&worker, &claim, &user.user, number).await?;
+        let ConfirmDone { repeated, ip } = match done {
+            Ok(done) => done,
+            Err(why) => return Err(missed(&worker, &claim, &user.user, why).await),
+        };
         tracing::info!(login = claim.id.log_id(), repeated, "confirmed");
         worker.limits.claims.leave(&user.user, claim.id);
         if let Some(ip) = ip.and_then(|ip| ip.parse().ok()) {
@@ -334,7 +334,9 @@ fn wait(request: &HttpRequest) -> Result<Option<Duration>, ApiError> {
     let query: WaitQuery =
         serde_urlencoded::from_str(request.query_string()).map_err(|_| malformed.clone())?;
     let Some(text) = query.wait else { return Ok(None) };
-    let seconds: u64 = text.parse().map_err(|_| malformed)?;
+    // More than fits a number is clamped like any other.
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = text.parse().ok().or(is_number.then_some(u64::MAX)).ok_or(malformed)?;
     Ok(Some(Duration::from_secs(seconds).min(MAX_WAIT)))
 }
 

@@ -16,6 +16,7 @@ mod race;
 mod readme;
 mod redis_outage;
 mod resume;
+mod security_page;
 mod tickets;
 mod tokens;
 mod two_instances;
