@@ -115,7 +115,7 @@ async fn confirm_by_webhook(
     // Claimed logins are kept for their user already: only what would be refused, or repeats an
     // earlier confirmation, needs no token.
     let login = worker.store.read(claim.id).await.map_err(|_| ApiError::StoreAway)?;
-    let Some(login) = login else { return Ok(Err(PhoneRefusal::Unknown)) };
+    let login = login.ok_or(ApiError::UnknownKey)?;
     let repeated = !matches!(login.state, State::Scanned { .. });
     let (now, collect) = (worker.store.now(), worker.config.collect);
     if let Err(refused) = login.confirm(&claim, &user, number, Vec::new(), collect, now) {
