@@ -25,7 +25,9 @@ fn every_test_that_the_security_page_names_exists() {
     for name in named {
         assert!(tests.contains(&format!("fn {name}(")), "no test {name}");
     }
-    for file in page.split([' ', ',', '|', '(', ')', '\n']).filter(|word| word.starts_with("tests/")) {
+    for file in
+        page.split([' ', ',', '|', '(', ')', '\n']).filter(|word| word.starts_with("tests/"))
+    {
         let file = file.trim_matches(['`', '.']);
         assert!(Path::new(ROOT).join(file).exists(), "no file {file}");
     }
