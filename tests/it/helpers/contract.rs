@@ -97,6 +97,10 @@ pub(crate) fn check(
     header: impl Fn(&str) -> Option<String>,
     body: &Value,
 ) {
+    // The admin port's one call: the document is the public port's.
+    if path == "/revoke" && status != 404 {
+        return;
+    }
     let wrong = violations(method, path, status, header, body);
     assert!(wrong.is_empty(), "not as /openapi.json says: {method} {path}: {wrong:?}: {body}");
 }
