@@ -2,6 +2,7 @@
 
 mod attacks;
 mod config_errors;
+mod confirm;
 mod conformance;
 mod economy;
 mod faults;
