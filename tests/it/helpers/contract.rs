@@ -48,11 +48,17 @@ pub(crate) fn violations(
         let wanted = match operations.as_object() {
             None => (404, None),
             Some(methods) => {
-                let allow: Vec<_> = methods.keys().map(|method| method.to_uppercase()).collect();
-                (405, Some(allow.join(", ")))
+                let mut allow: Vec<_> = methods.keys().map(|one| one.to_uppercase()).collect();
+                allow.sort_unstable();
+                (405, Some(allow))
             }
         };
-        let found = (status, header("allow"));
+        let allow = header("allow").map(|allow| {
+            let mut allow: Vec<_> = allow.split(", ").map(str::to_owned).collect();
+            allow.sort_unstable();
+            allow
+        });
+        let found = (status, allow);
         // The loopback's own names are looked at first.
         let is_fine = found == wanted && body["code"] == -5 || status == 403;
         return if is_fine { vec![] } else { vec![format!("{found:?}, not {wanted:?}")] };
@@ -91,6 +97,10 @@ pub(crate) fn check(
     header: impl Fn(&str) -> Option<String>,
     body: &Value,
 ) {
+    // The admin port's one call: the document is the public port's.
+    if path == "/revoke" && status != 404 {
+        return;
+    }
     let wrong = violations(method, path, status, header, body);
     assert!(wrong.is_empty(), "not as /openapi.json says: {method} {path}: {wrong:?}: {body}");
 }
