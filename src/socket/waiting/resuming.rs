@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use actix::{ActorFutureExt, AsyncContext, WrapFuture};
 
-use super::{Ctx, Phase, Waiting, Worker};
+use super::{Ctx, Phase, Reading, Waiting, Worker};
 use crate::{
     clock::Timestamp,
     close::Close,
@@ -99,6 +99,10 @@ impl Waiting {
                 match login {
                     Some(login) => self.follow(login, Wake::Changed, ctx),
                     None => self.reclaim(ctx),
+                }
+                if let Reading::Again(wake) = self.reading {
+                    self.reading = Reading::Idle;
+                    self.read(wake, ctx);
                 }
             }
             Ok(None) => {
