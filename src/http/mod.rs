@@ -6,6 +6,7 @@ mod demo;
 mod limits;
 mod scan;
 mod script;
+mod stream;
 mod verify;
 
 use std::{rc::Rc, sync::Arc, time::Duration};
@@ -50,6 +51,9 @@ pub fn routes(worker: &Rc<Worker>) -> impl FnOnce(&mut web::ServiceConfig) + use
         config
             .app_data(web::Data::new(worker.clone()))
             .service(web::resource("/ws").route(web::route().to(open)))
+            .service(api("/stream", web::post().to(stream::stream)))
+            .service(api("/stream/poll", web::post().to(stream::poll)))
+            .service(api("/stream/message", web::post().to(stream::message)))
             .service(api("/scan", web::post().to(scan::scan)))
             .service(api("/scan/confirm", web::post().to(scan::confirm)))
             .service(api("/scan/deny", web::post().to(scan::deny)))

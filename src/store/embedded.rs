@@ -170,6 +170,10 @@ impl Backend for EmbeddedStore {
             // A log-out that came before the acknowledgement stands.
             self.revoke_current(user, id);
         }
+        if result.is_ok() {
+            // Said in a request of its own, it is news to the line that the token went out on.
+            self.changed(id).await;
+        }
         Ok(result)
     }
 

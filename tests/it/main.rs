@@ -13,4 +13,5 @@ mod race;
 mod readme;
 mod redis_outage;
 mod resume;
+mod streams;
 mod two_instances;

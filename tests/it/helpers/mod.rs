@@ -2,6 +2,7 @@
 
 pub(crate) mod browser;
 pub(crate) mod cluster;
+pub(crate) mod events;
 pub(crate) mod nginx;
 pub(crate) mod phone;
 pub(crate) mod proxy;
