@@ -12,8 +12,9 @@ use crate::{
     registry::{ConnId, Register},
 };
 
-/// How long the instance that held the login has to hear that it is ours now. If it looked for the
-/// record only after that was gone, it would take it for forgotten and make it again.
+/// How long the instance that held a login which nobody scanned has to hear that it is ours now. The
+/// end of such a login removes its record; who looked for it only then would take it for forgotten
+/// and make it again. A phone that scans in between has scanned what nobody can collect.
 const LET_GO: Duration = Duration::from_millis(500);
 /// Attempts to acknowledge while the browser's own resumes come between.
 const ATTEMPTS: u8 = 3;
@@ -78,6 +79,10 @@ async fn cancel(worker: &Rc<Worker>, secret: Resume) -> Result<(), ApiError> {
     // The registry lives as long as the process.
     let _ = worker.registry.ask(Register { id, conn, epoch, socket: None, schedule }).await;
     let (worker, under_way) = (worker.clone(), worker.background.begin());
+    if !matches!(login.state, State::Waiting { .. }) {
+        leave(&worker, conn, held, Because::Left).await;
+        return Ok(());
+    }
     actix_rt::spawn(async move {
         tokio::time::sleep(LET_GO).await;
         leave(&worker, conn, held, Because::Left).await;
