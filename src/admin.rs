@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use actix_web::{HttpResponse, http::header, web};
@@ -13,16 +13,21 @@ use crate::metrics::Metrics;
 ///
 /// Ready is who has been subscribed, or polling, once since the start, and is not draining. A Redis
 /// outage is not in it: taking every instance away would make it worse (spec section 6).
-#[derive(Default)]
 pub struct Readiness {
-    started: AtomicBool,
+    /// Threads whose feed has not worked yet.
+    deaf: AtomicUsize,
     draining: AtomicBool,
 }
 
 impl Readiness {
-    /// The feed has worked once.
-    pub fn set_started(&self) {
-        self.started.store(true, Ordering::SeqCst);
+    /// Not ready before the feeds of so many threads have worked once.
+    pub fn new(threads: usize) -> Self {
+        Self { deaf: AtomicUsize::new(threads), draining: AtomicBool::new(false) }
+    }
+
+    /// The feed of one more thread has worked once.
+    pub fn one_more_listens(&self) {
+        self.deaf.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// No more new browsers.
@@ -34,7 +39,7 @@ impl Readiness {
     pub fn state(&self) -> Result<(), &'static str> {
         if self.draining.load(Ordering::SeqCst) {
             Err("draining")
-        } else if !self.started.load(Ordering::SeqCst) {
+        } else if self.deaf.load(Ordering::SeqCst) > 0 {
             Err("not subscribed yet")
         } else {
             Ok(())

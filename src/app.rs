@@ -1,42 +1,41 @@
 //! The only place that wires the parts together: build, then run.
 
+mod servers;
+mod threads;
+
 use std::{
     net::{SocketAddr, TcpListener},
-    rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
-use actix_http::HttpService;
-use actix_server::{Server, ServerHandle};
-use actix_service::map_config;
-use actix_web::{App, HttpServer, dev::AppConfig, middleware};
-use socket2::{Domain, Socket, Type};
-use tokio::sync::{Notify, mpsc};
+use futures_util::future::join_all;
+use tokio::sync::mpsc;
 
+use self::{
+    servers::{bind, serve, serve_admin, stop},
+    threads::{EVENTS, Shared, Shelf, ThreadEvent},
+};
 use crate::{
-    admin::{self, Readiness},
+    admin::Readiness,
     clock::Clock,
-    config::Config,
-    feed::{self, Feed, Mechanisms},
-    http::{self, Limits},
+    config::{AppKey, Config},
+    crash::{Crash, Part},
+    feed::Mechanisms,
+    http::Limits,
     keys::Entropy,
     lifecycle::Stops,
     metrics::Metrics,
-    registry::{Drain, Registry, RegistryAddr},
-    socket::{Admission, Background, Waiting, Worker, upgrade::UpgradeFactory},
-    store::{EmbeddedStore, Store, StoreFactory, redis::Connector},
-    tokens::{AppAuth, Issuer},
+    registry::Drain,
+    socket::{Admission, Background},
+    store::{EmbeddedStore, redis::Connector},
+    tokens::{
+        AppAuth, Issuer,
+        key_set::{self, Fetcher},
+        outgoing::CallError,
+    },
 };
 
-/// A request head must be complete within this time (spec 2.3).
-const HEAD_TIME: Duration = Duration::from_secs(5);
-/// A silent connection ends within this time (spec 2.3).
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// Connections that may wait to be accepted: a reconnect storm comes within a second.
-const BACKLOG: i32 = 4096;
-/// Changes that may wait for the registry with the embedded store.
-const CHANGES: usize = 1024;
 /// Files that are not sockets of browsers: listeners, Redis, logs, connections of phones.
 const OTHER_FILES: u64 = 1000;
 /// How long a Redis that cannot be reached at the start is tried (spec section 6).
@@ -69,6 +68,12 @@ pub enum StartError {
          for example SCANLOGIN_REDIS_URL=redis://127.0.0.1:6379/0"
     )]
     Redis(String),
+    /// The app's key set cannot be had.
+    #[error(
+        "SCANLOGIN_APP_JWKS_URL: the key set cannot be used: {0}; for example \
+         SCANLOGIN_APP_JWKS_URL=https://accounts.example.com/.well-known/jwks.json"
+    )]
+    KeySet(CallError),
     /// Something that the operating system did not give.
     #[error("start failed: {0}")]
     Io(#[from] std::io::Error),
@@ -79,7 +84,7 @@ pub enum StartError {
 pub enum RunError {
     /// A part that everything depends on is gone.
     #[error("{0} died")]
-    Died(&'static str),
+    Died(Part),
     /// The server's own.
     #[error("server: {0}")]
     Io(#[from] std::io::Error),
@@ -94,11 +99,21 @@ pub struct Options {
     pub entropy: Entropy,
     /// Parts of the feed that can be turned off.
     pub mechanisms: Mechanisms,
+    /// A part that dies when it is told to.
+    pub crash: Crash,
+    /// How often the app's key set is fetched.
+    pub key_set_refresh: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Clock::system(), entropy: Entropy::Os, mechanisms: Mechanisms::default() }
+        Self {
+            clock: Clock::system(),
+            entropy: Entropy::Os,
+            mechanisms: Mechanisms::default(),
+            crash: Crash::default(),
+            key_set_refresh: key_set::REFRESH,
+        }
     }
 }
 
@@ -111,12 +126,8 @@ pub struct Application {
     admin_listener: TcpListener,
     metrics: Arc<Metrics>,
     options: Options,
-    backend: BackendParts,
-}
-
-enum BackendParts {
-    Embedded(EmbeddedStore, mpsc::Receiver<crate::keys::LoginId>),
-    Redis(Arc<Connector>),
+    shelf: Shelf,
+    key_set: Option<Fetcher>,
 }
 
 impl Application {
@@ -127,17 +138,27 @@ impl Application {
     pub async fn build(config: Config, options: Options) -> Result<Self, StartError> {
         let listener = bind("SCANLOGIN_LISTEN", config.listen, "127.0.0.1:8090")?;
         let admin_listener = bind("SCANLOGIN_ADMIN_LISTEN", config.admin_listen, "127.0.0.1:8091")?;
-        let backend = match &config.redis {
-            None => {
-                let (sender, receiver) = mpsc::channel(CHANGES);
-                let store = EmbeddedStore::new(options.clock.clone(), sender);
-                BackendParts::Embedded(store, receiver)
-            }
+        let shelf = match &config.redis {
+            None => Shelf::Embedded(EmbeddedStore::new(options.clock.clone())),
             Some(redis) => {
                 let connector = Arc::new(Connector::new(redis.clone())?);
-                reach(&connector).await?;
-                BackendParts::Redis(connector)
+                let reached = persist("Redis", || connector.check()).await;
+                reached.map_err(|error| StartError::Redis(error.to_string()))?;
+                Shelf::Redis(connector)
             }
+        };
+        let metrics = Arc::new(Metrics::new());
+        let key_set = match &config.app_keys.current {
+            AppKey::Jwks(url) => {
+                let (refresh, clock) = (options.key_set_refresh, options.clock.clone());
+                let fetcher = Fetcher::new(url.clone(), refresh, metrics.clone(), clock);
+                let fetcher = fetcher.map_err(StartError::KeySet)?;
+                persist("the app's key set", || fetcher.fetch())
+                    .await
+                    .map_err(StartError::KeySet)?;
+                Some(fetcher)
+            }
+            AppKey::Secret(_) | AppKey::Public(_) => None,
         };
         Ok(Self {
             address: listener.local_addr()?,
@@ -145,9 +166,10 @@ impl Application {
             config: Arc::new(config),
             listener,
             admin_listener,
-            metrics: Arc::new(Metrics::new()),
+            metrics,
             options,
-            backend,
+            shelf,
+            key_set,
         })
     }
 
@@ -171,83 +193,65 @@ impl Application {
     /// # Errors
     /// [`RunError`].
     pub async fn run(self, mut stops: Stops) -> Result<(), RunError> {
-        let Self { config, metrics, options, backend, .. } = self;
-        let clock = options.clock.clone();
-        let readiness = Arc::new(Readiness::default());
-        let ready = Rc::new(Notify::new());
-        let (factory, feed) = match &backend {
-            BackendParts::Embedded(store, _) => {
-                (StoreFactory::Embedded(store.clone()), Feed::Embedded)
-            }
-            BackendParts::Redis(connector) => {
-                let handle = feed::RedisHandle::new(connector.names().clone());
-                (StoreFactory::Redis(connector.clone()), Feed::Redis(handle))
-            }
-        };
-        let registry: RegistryAddr<Waiting> = Registry::start(
-            feed.clone(),
-            factory.make(&metrics, &clock),
-            clock.clone(),
-            metrics.clone(),
-        );
-        let feed_task = match (backend, feed) {
-            (BackendParts::Embedded(_, changes), _) => {
-                ready.notify_one();
-                actix_rt::spawn(feed::run_embedded(changes, registry.clone()))
-            }
-            (BackendParts::Redis(connector), Feed::Redis(handle)) => {
-                let instance = feed::Instance {
-                    registry: registry.clone(),
-                    connector,
-                    metrics: metrics.clone(),
-                    clock: clock.clone(),
-                    mechanisms: options.mechanisms,
-                    ready: ready.clone(),
-                };
-                actix_rt::spawn(feed::run_redis(instance, handle))
-            }
-            (BackendParts::Redis(_), Feed::Embedded) => return Err(RunError::Died("the feed")),
-        };
-
+        let Self { config, metrics, options, shelf, key_set, .. } = self;
+        let readiness = Arc::new(Readiness::new(config.workers));
+        metrics.feed_connected.expect_lines(config.workers);
         let admission = Arc::new(Admission::new(most_sockets(&config), metrics.clone()));
         let background = Arc::new(Background::default());
+        let limits = Arc::new(Limits::new(&config));
+        let (events, mut thread_events) = mpsc::channel(EVENTS * config.workers);
         let shared = Shared {
-            limits: Arc::new(Limits::new(&config)),
-            app_auth: Arc::new(AppAuth::new(&config)),
-            issuer: Arc::new(Issuer::new(&config)),
             config: config.clone(),
-            factory,
-            registry: registry.clone(),
+            shelf,
             metrics: metrics.clone(),
-            clock,
+            clock: options.clock,
             entropy: options.entropy,
+            mechanisms: options.mechanisms,
+            crash: options.crash.clone(),
             admission: admission.clone(),
             background: background.clone(),
+            limits: limits.clone(),
+            app_auth: Arc::new(AppAuth::new(&config, key_set.as_ref().map(Fetcher::key_set))),
+            issuer: Arc::new(Issuer::new(&config)),
+            warned: Arc::default(),
+            events,
+            threads: Arc::default(),
         };
-        let limits = shared.limits.clone();
         let mut server = serve(self.listener, shared)?;
         let mut admin = serve_admin(self.admin_listener, metrics, readiness.clone())?;
         let (server_handle, admin_handle) = (server.handle(), admin.handle());
-        let mut feed_task = feed_task;
+        let mut registries = Vec::new();
+        let mut key_set_task = actix_rt::spawn(async move {
+            match key_set {
+                Some(fetcher) => fetcher.run().await,
+                None => std::future::pending().await,
+            }
+        });
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         let mut watch = tokio::time::interval(Duration::from_secs(1));
         loop {
             tokio::select! {
                 () = stops.next() => break,
-                () = ready.notified() => readiness.set_started(),
-                _ = housekeeping.tick() => limits.forget_the_idle(),
-                _ = watch.tick() => if !registry.is_alive() {
-                    return Err(RunError::Died("the registry"));
+                Some(event) = thread_events.recv() => match event {
+                    ThreadEvent::Started(registry) => registries.push(registry),
+                    ThreadEvent::Listening => readiness.one_more_listens(),
+                    ThreadEvent::FeedDied => return Err(RunError::Died(Part::Feed)),
                 },
-                _ = &mut feed_task => return Err(RunError::Died("the feed")),
+                _ = housekeeping.tick() => limits.forget_the_idle(),
+                _ = watch.tick() => if !registries.iter().all(|registry| registry.is_alive()) {
+                    return Err(RunError::Died(Part::Registry));
+                },
+                _ = &mut key_set_task => return Err(RunError::Died(Part::KeySet)),
                 result = &mut server => {
                     result?;
-                    return Err(RunError::Died("the server"));
+                    return Err(RunError::Died(Part::Server));
                 }
                 result = &mut admin => {
                     result?;
-                    return Err(RunError::Died("the admin server"));
+                    return Err(RunError::Died(Part::Admin));
                 }
+                () = options.crash.comes(Part::Server) => drop(server_handle.stop(false)),
+                () = options.crash.comes(Part::Admin) => drop(admin_handle.stop(false)),
             }
         }
 
@@ -255,17 +259,30 @@ impl Application {
         readiness.set_draining();
         admission.close();
         let drained = async {
-            let _ = registry.ask(Drain(config.drain)).await;
+            join_all(registries.iter().map(|registry| registry.ask(Drain(config.drain)))).await;
+            // Answered also when a registry dies on the way.
+            if !registries.iter().all(|registry| registry.is_alive()) {
+                return Err(RunError::Died(Part::Registry));
+            }
             // Registered or not: a socket that has not said yet what it resumes is to have its
             // last word too, and the last words are to be on the wire.
             let _ = tokio::time::timeout(FINISH_TIME, admission.emptied()).await;
             let _ = tokio::time::timeout(FINISH_TIME, background.finished()).await;
+            Ok(())
         };
         tokio::select! {
-            () = drained => {}
+            done = drained => done?,
+            // Who waits until its turn comes is to hear of its token meanwhile.
+            () = feed_died(&mut thread_events) => return Err(RunError::Died(Part::Feed)),
             // Both go on answering: phones until the end, probes too.
-            _ = &mut server => {}
-            _ = &mut admin => {}
+            result = &mut server => {
+                result?;
+                return Err(RunError::Died(Part::Server));
+            }
+            result = &mut admin => {
+                result?;
+                return Err(RunError::Died(Part::Admin));
+            }
             () = stops.next() => {
                 tracing::warn!("asked twice: stopping at once");
                 stop(&server_handle, &admin_handle, false, server, admin).await;
@@ -278,122 +295,15 @@ impl Application {
     }
 }
 
-async fn stop(
-    server_handle: &ServerHandle,
-    admin_handle: &ServerHandle,
-    graceful: bool,
-    server: Server,
-    admin: Server,
-) {
-    let stops = async { tokio::join!(server_handle.stop(graceful), admin_handle.stop(graceful)) };
-    let _ = tokio::join!(stops, server, admin);
-}
-
-/// What every worker thread gets.
-#[derive(Clone)]
-struct Shared {
-    config: Arc<Config>,
-    factory: StoreFactory,
-    registry: RegistryAddr<Waiting>,
-    metrics: Arc<Metrics>,
-    clock: Clock,
-    entropy: Entropy,
-    admission: Arc<Admission>,
-    background: Arc<Background>,
-    limits: Arc<Limits>,
-    app_auth: Arc<AppAuth>,
-    issuer: Arc<Issuer>,
-}
-
-impl Shared {
-    fn worker(&self) -> Rc<Worker> {
-        let store: Store = self.factory.make(&self.metrics, &self.clock);
-        Rc::new(Worker {
-            config: self.config.clone(),
-            store,
-            registry: self.registry.clone(),
-            metrics: self.metrics.clone(),
-            clock: self.clock.clone(),
-            entropy: self.entropy,
-            admission: self.admission.clone(),
-            bases: Default::default(),
-            background: self.background.clone(),
-            limits: self.limits.clone(),
-            app_auth: self.app_auth.clone(),
-            issuer: self.issuer.clone(),
-        })
+/// Resolves when a thread says that its feed has ended.
+async fn feed_died(events: &mut mpsc::Receiver<ThreadEvent>) {
+    loop {
+        match events.recv().await {
+            Some(ThreadEvent::FeedDied) => return,
+            Some(ThreadEvent::Started(_) | ThreadEvent::Listening) => {}
+            None => std::future::pending().await,
+        }
     }
-}
-
-fn serve(listener: TcpListener, shared: Shared) -> std::io::Result<Server> {
-    let workers = shared.config.workers;
-    let builder = Server::build();
-    // Lets idle keep-alive connections end at once when the server stops, as `HttpServer` does.
-    let stopping = builder.graceful_shutdown_signal();
-    let server = builder
-        .workers(workers)
-        .backlog(BACKLOG as u32)
-        .disable_signals()
-        .shutdown_timeout(FINISH_TIME.as_secs())
-        .listen("scanlogin", listener, move || {
-            let worker = shared.worker();
-            let (metrics, clock) = (shared.metrics.clone(), shared.clock.clone());
-            // Twice: once for requests, once for those that want to become sockets (see `upgrade`).
-            let app = || {
-                let (metrics, clock) = (metrics.clone(), clock.clone());
-                let app = App::new()
-                    .wrap(middleware::from_fn(move |request, next| {
-                        http::around(metrics.clone(), clock.clone(), request, next)
-                    }))
-                    .configure(http::routes(&worker));
-                map_config(app, |()| AppConfig::default())
-            };
-            HttpService::build()
-                .keep_alive(KEEP_ALIVE)
-                // Whoever closes has gone: an answer that is held open for it ends at once.
-                .h1_allow_half_closed(false)
-                .client_request_timeout(HEAD_TIME)
-                .client_disconnect_timeout(Duration::from_secs(1))
-                .tcp_nodelay(true)
-                .graceful_shutdown_signal({
-                    let stopping = stopping.clone();
-                    move || {
-                        let stopping = stopping.clone();
-                        async move { stopping.notified().await }
-                    }
-                })
-                .upgrade(UpgradeFactory::new(app()))
-                .finish(app())
-                .tcp()
-        })?;
-    Ok(server.run())
-}
-
-fn serve_admin(
-    listener: TcpListener,
-    metrics: Arc<Metrics>,
-    readiness: Arc<Readiness>,
-) -> std::io::Result<Server> {
-    let server = HttpServer::new(move || {
-        App::new().configure(admin::routes(metrics.clone(), readiness.clone()))
-    });
-    Ok(server.workers(1).disable_signals().shutdown_timeout(1).listen(listener)?.run())
-}
-
-fn bind(
-    variable: &'static str,
-    address: SocketAddr,
-    example: &'static str,
-) -> Result<TcpListener, StartError> {
-    let listen = || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        Ok(TcpListener::from(socket))
-    };
-    listen().map_err(|error| StartError::Bind { variable, address, error, example })
 }
 
 /// Raises the open-file limit; the sockets that fit.
@@ -405,18 +315,21 @@ fn most_sockets(config: &Config) -> usize {
     most
 }
 
-/// Tries to reach Redis for a while: it may be starting too.
-async fn reach(connector: &Connector) -> Result<(), StartError> {
+/// Tries for a while: what we depend on may be starting too.
+async fn persist<E: std::fmt::Display>(
+    what: &str,
+    mut attempt: impl AsyncFnMut() -> Result<(), E>,
+) -> Result<(), E> {
     let deadline = tokio::time::Instant::now() + START_TIME;
     let mut pause = Duration::from_millis(250);
     loop {
-        let error = match connector.check().await {
+        let error = match attempt().await {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        tracing::warn!(%error, "Redis cannot be reached yet");
+        tracing::warn!(%error, "{what} cannot be reached yet");
         if tokio::time::Instant::now() + pause > deadline {
-            return Err(StartError::Redis(error.to_string()));
+            return Err(error);
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(2));

@@ -40,6 +40,8 @@ pub enum ApiError {
     NoSuchMethod,
     /// The store is away.
     StoreAway,
+    /// The app's key set, without which this token cannot be judged, cannot be fetched.
+    KeysAway,
     /// This instance is full.
     Full,
     /// This instance is about to stop.
@@ -94,6 +96,9 @@ impl ApiError {
             Self::StoreAway => {
                 (StatusCode::SERVICE_UNAVAILABLE, -6, "The store is away: try again")
             }
+            Self::KeysAway => {
+                (StatusCode::SERVICE_UNAVAILABLE, -6, "The app's keys cannot be fetched: try again")
+            }
             Self::Full => (StatusCode::SERVICE_UNAVAILABLE, -6, "This instance is full: try again"),
             Self::Draining => {
                 (StatusCode::SERVICE_UNAVAILABLE, -6, "This instance is about to stop: try again")
@@ -109,7 +114,7 @@ impl ApiError {
         match self {
             Self::Limited(wait) => Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
             // Long enough for a restarted Redis, short enough for a person who waits.
-            Self::StoreAway | Self::Full => Some(2),
+            Self::StoreAway | Self::KeysAway | Self::Full => Some(2),
             // Another instance is there at once.
             Self::Draining => Some(1),
             _ => None,

@@ -21,7 +21,7 @@
 //!
 //! ```text
 //! main -> app -> { http, socket, admin, feed, lifecycle } -> { registry, store, tokens } -> leaves
-//! leaves = { login, protocol, close, keys, clock, origin, config, error, metrics }
+//! leaves = { login, protocol, close, keys, clock, origin, config, crash, error, metrics }
 //! ```
 
 pub mod admin;
@@ -29,6 +29,7 @@ pub mod app;
 pub mod clock;
 pub mod close;
 pub mod config;
+pub mod crash;
 pub mod error;
 pub mod feed;
 pub mod http;

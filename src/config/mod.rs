@@ -1,5 +1,7 @@
 //! The configuration: read once, checked whole before anything is tried (spec section 6).
 
+mod credentials;
+pub mod pem;
 mod redis_url;
 mod source;
 pub mod table;
@@ -15,7 +17,9 @@ use std::{
 use ipnet::IpNet;
 use url::Url;
 
+use self::credentials::Credentials;
 pub use self::{
+    credentials::{AppKey, AppKeys, TokenKey, TokenKeys},
     redis_url::{Node, RedisNodes, RedisUrl},
     source::{ConfigError, Parsed, Values},
 };
@@ -102,13 +106,13 @@ pub struct Config {
     /// Without a slash at its end.
     pub public_url: Option<Url>,
     /// Verifies the app's JWT.
-    pub app_secret: Secret,
+    pub app_keys: AppKeys,
     /// The `iss` it must have.
     pub app_issuer: Option<String>,
     /// The `aud` it must have.
     pub app_audience: Option<String>,
     /// Signs web tokens.
-    pub token_secret: Secret,
+    pub token_keys: TokenKeys,
     /// Their `iss`.
     pub token_issuer: String,
     /// Their `aud`.
@@ -157,8 +161,7 @@ impl Config {
     pub fn from_values(values: &Values, entropy: Entropy) -> Result<Self, ConfigError> {
         let listen: SocketAddr = values.address("SCANLOGIN_LISTEN", "127.0.0.1:8080")?;
         let redis = redis(values)?;
-        let app_secret = values.secret_bytes("SCANLOGIN_APP_JWT_SECRET")?;
-        let token_secret = values.secret_bytes("SCANLOGIN_TOKEN_SECRET")?;
+        let credentials = credentials::read(values, redis.is_none(), entropy)?;
         let wait = values.number("SCANLOGIN_WAIT_SECONDS", 120, 1..=900)?;
         let rotate = values.number("SCANLOGIN_ROTATE_SECONDS", 30.min(wait), 0..=900)?;
         check_rotation(wait, rotate)?;
@@ -171,24 +174,14 @@ impl Config {
             None => None,
             Some(text) => Some(public_url(&text)?),
         };
-        let secrets_given = app_secret.is_some() || token_secret.is_some();
-        let demo = demo(values, redis.is_some(), app_secret.is_some(), secrets_given, listen)?;
+        let demo = demo(values, redis.is_some(), &credentials, listen)?;
         let mut warnings = Vec::new();
-        let random = || Secret::new(entropy.bytes::<32>());
-        let secret_or_random = |given: Option<Secret>, name: &'static str| match given {
-            Some(secret) => Ok(secret),
-            // Random secrets would not survive a restart or be shared: only for trying things.
-            None if redis.is_none() && !secrets_given => Ok(random()),
-            None => Err(ConfigError::new(name, "is missing")),
-        };
-        let app_secret = secret_or_random(app_secret, "SCANLOGIN_APP_JWT_SECRET")?;
-        let token_secret = secret_or_random(token_secret, "SCANLOGIN_TOKEN_SECRET")?;
         let app_issuer = values.get("SCANLOGIN_APP_JWT_ISSUER")?;
         let app_audience = values.get("SCANLOGIN_APP_JWT_AUDIENCE")?;
-        if secrets_given && app_issuer.is_none() && app_audience.is_none() {
+        if credentials.any_given && app_issuer.is_none() && app_audience.is_none() {
             warnings.push(
                 "neither SCANLOGIN_APP_JWT_ISSUER nor SCANLOGIN_APP_JWT_AUDIENCE is set: every \
-                 JWT signed with the app's secret is accepted, whatever it was made for"
+                 JWT signed by the app is accepted, whatever it was made for"
                     .into(),
             );
         }
@@ -200,16 +193,16 @@ impl Config {
             );
         }
         // All instances that share a token secret accept each other's demo users.
-        let demo = demo.then(|| crate::tokens::demo_secret(&token_secret));
+        let demo = demo.then(|| crate::tokens::demo_secret(credentials.token.root()));
         Ok(Self {
             listen,
             admin_listen: values.address("SCANLOGIN_ADMIN_LISTEN", "127.0.0.1:8081")?,
             redis,
             public_url,
-            app_secret,
+            app_keys: credentials.app,
             app_issuer,
             app_audience,
-            token_secret,
+            token_keys: credentials.token,
             token_issuer: values
                 .get("SCANLOGIN_TOKEN_ISSUER")?
                 .unwrap_or_else(|| "scanlogin".into()),
@@ -374,8 +367,7 @@ fn log_filter(values: &Values) -> Result<String, ConfigError> {
 fn demo(
     values: &Values,
     redis: bool,
-    app_secret: bool,
-    any_secret: bool,
+    credentials: &Credentials,
     listen: SocketAddr,
 ) -> Result<bool, ConfigError> {
     #[derive(Clone, Copy, PartialEq)]
@@ -394,12 +386,12 @@ fn demo(
         Demo::ByItself
     };
     match demo {
-        Demo::ByItself => Ok(!redis && !any_secret && listen.ip().is_loopback()),
+        Demo::ByItself => Ok(!redis && !credentials.any_given && listen.ip().is_loopback()),
         Demo::False => Ok(false),
         Demo::Unsafe => Ok(true),
-        Demo::True if app_secret || redis => Err(ConfigError::new(
+        Demo::True if credentials.app_given || redis => Err(ConfigError::new(
             "SCANLOGIN_DEMO",
-            "true beside an app secret or Redis would let anybody log in as a demo user; \
+            "true beside an app secret or key, or Redis, would let anybody log in as a demo user; \
              'unsafe' does it all the same",
         )),
         Demo::True => Ok(true),

@@ -111,6 +111,11 @@ impl Values {
         self.flags.contains_key(name) || self.env.contains_key(name)
     }
 
+    /// The same, or the file that holds it.
+    pub(super) fn is_given(&self, name: &str) -> bool {
+        self.is_set(name) || self.env.contains_key(&format!("{name}_FILE"))
+    }
+
     /// The value of a setting, or of the file that `<NAME>_FILE` names.
     pub(super) fn get(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
         let value = self.flags.get(name).or_else(|| self.env.get(name));

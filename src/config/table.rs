@@ -92,7 +92,27 @@ pub static SETTINGS: &[Setting] = &[
     secret(
         "SCANLOGIN_APP_JWT_SECRET",
         "a-shared-secret-of-32-bytes-or-more",
-        "The secret with which the phone app's own JWT is signed (HS256)",
+        "The secret with which the phone app's own JWT is signed (HS256); exactly one of this, \
+         SCANLOGIN_APP_JWT_PUBLIC_KEY_FILE and SCANLOGIN_APP_JWKS_URL",
+    ),
+    secret(
+        "SCANLOGIN_APP_JWT_SECRET_PREVIOUS",
+        "the-secret-before-of-32-bytes-or-more",
+        "A further secret that is accepted while the app's is rotated",
+    ),
+    open(
+        "SCANLOGIN_APP_JWT_PUBLIC_KEY_FILE",
+        "none",
+        "/etc/scanlogin/app-jwt.pem",
+        "The public keys that verify the phone app's own JWT (PEM; RSA: RS256, P-256: ES256, \
+         Ed25519: EdDSA)",
+    ),
+    open(
+        "SCANLOGIN_APP_JWKS_URL",
+        "none",
+        "https://accounts.example.com/.well-known/jwks.json",
+        "The key set that verifies the phone app's own JWT (RS256, ES256, EdDSA); https, or http \
+         to a loopback host",
     ),
     open(
         "SCANLOGIN_APP_JWT_ISSUER",
@@ -109,7 +129,20 @@ pub static SETTINGS: &[Setting] = &[
     secret(
         "SCANLOGIN_TOKEN_SECRET",
         "another-secret-of-32-bytes-or-more-",
-        "The secret with which web tokens are signed (HS256)",
+        "The secret with which web tokens are signed (HS256); exactly one of this and \
+         SCANLOGIN_TOKEN_PRIVATE_KEY_FILE",
+    ),
+    secret(
+        "SCANLOGIN_TOKEN_SECRET_PREVIOUS",
+        "the-secret-before-of-32-bytes-or-more",
+        "A further secret with which web tokens are accepted, never signed, while it is rotated",
+    ),
+    open(
+        "SCANLOGIN_TOKEN_PRIVATE_KEY_FILE",
+        "none",
+        "/etc/scanlogin/token.pem",
+        "The private keys of web tokens (PEM; RSA: RS256, P-256: ES256, Ed25519: EdDSA): the first \
+         signs, all are accepted and listed in /.well-known/jwks.json",
     ),
     open(
         "SCANLOGIN_TOKEN_ISSUER",

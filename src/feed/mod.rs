@@ -1,4 +1,4 @@
-//! How changes of records reach this instance.
+//! How changes of records reach the registry of a thread.
 //!
 //! What a feed promises:
 //! - [`Feed::subscribe`] resolves when a change of that record, from then on, will be heard, or
@@ -11,7 +11,7 @@ mod embedded;
 mod redis;
 
 pub use self::{
-    embedded::run as run_embedded,
+    embedded::{Handle as EmbeddedHandle, run as run_embedded},
     redis::{Handle as RedisHandle, Instance, Mechanisms, run as run_redis},
 };
 use crate::keys::LoginId;
@@ -19,8 +19,8 @@ use crate::keys::LoginId;
 /// What the registry holds of the feed.
 #[derive(Clone)]
 pub enum Feed {
-    /// The embedded store tells every change: nothing to subscribe to.
-    Embedded,
+    /// The embedded store tells whoever watches.
+    Embedded(EmbeddedHandle),
     /// Exact keyspace channels.
     Redis(RedisHandle),
 }
@@ -29,7 +29,10 @@ impl Feed {
     /// Wants to hear of this login from now on. The order of calls counts, not of the waiting.
     pub fn subscribe(&self, id: LoginId) -> impl Future<Output = ()> + 'static {
         let confirmed = match self {
-            Self::Embedded => None,
+            Self::Embedded(handle) => {
+                handle.subscribe(id);
+                None
+            }
             Self::Redis(handle) => Some(handle.subscribe(id)),
         };
         wait(confirmed)
@@ -38,7 +41,10 @@ impl Feed {
     /// Wants to hear of this login no more; resolves when Redis has confirmed it.
     pub fn unsubscribe(&self, id: LoginId) -> impl Future<Output = ()> + 'static {
         let confirmed = match self {
-            Self::Embedded => None,
+            Self::Embedded(handle) => {
+                handle.unsubscribe(id);
+                None
+            }
             Self::Redis(handle) => Some(handle.unsubscribe(id)),
         };
         wait(confirmed)

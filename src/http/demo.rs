@@ -2,11 +2,8 @@
 
 use std::rc::Rc;
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::header::{self, ContentType},
-    web,
-};
+use actix_web::{HttpRequest, HttpResponse, Route, http::header, web};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -49,10 +46,10 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
      img-src 'self' data:; connect-src 'self'; base-uri 'none'; \
      form-action 'none'; frame-ancestors 'none'";
 
-/// The demo's routes.
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    for asset in ASSETS {
-        for path in asset.paths {
+/// The demo's files: path, content type, route.
+pub(super) fn pages() -> impl Iterator<Item = (&'static str, &'static str, Route)> {
+    ASSETS.iter().flat_map(|asset| asset.paths.iter().map(move |path| (*path, asset))).map(
+        |(path, asset)| {
             let serve = move |request: HttpRequest, worker: web::Data<Rc<Worker>>| async move {
                 Client::of(&request, &worker.config).check_host(&worker.config)?;
                 Ok::<_, ApiError>(
@@ -63,28 +60,27 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
                         .body(asset.text),
                 )
             };
-            config.route(path, web::get().to(serve));
-        }
-    }
-    config.route("/demo/users", web::get().to(users));
-    config.route("/demo/app-token", web::post().to(app_token));
+            (path, asset.content_type, web::route().to(serve))
+        },
+    )
 }
 
-async fn users(
+/// `GET /demo/users`
+pub(super) async fn users(
     request: HttpRequest,
     worker: web::Data<Rc<Worker>>,
 ) -> Result<HttpResponse, ApiError> {
     Client::of(&request, &worker.config).check_host(&worker.config)?;
-    Ok(HttpResponse::Ok().insert_header(ContentType::json()).json(DemoUser::ALL))
+    Ok(answer(HttpResponse::Ok(), &DemoUser::ALL))
 }
 
-#[derive(Deserialize)]
-struct UserBody {
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct UserBody {
     user: String,
 }
 
-/// What a real app's backend would do after its user logged in to the app.
-async fn app_token(
+/// `POST /demo/app-token`: what a real app's backend would do after its user logged in to the app.
+pub(super) async fn app_token(
     request: HttpRequest,
     payload: web::Payload,
     worker: web::Data<Rc<Worker>>,

@@ -1,26 +1,34 @@
 //! The public port: routes, and what all of them have in common.
 
+mod answers;
 mod body;
 pub mod client;
 mod demo;
+mod endpoints;
 mod limits;
+mod openapi;
 mod scan;
 mod script;
 mod stream;
 mod verify;
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{
+    rc::Rc,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use actix_cors::Cors;
 use actix_web::{
-    HttpMessage, HttpRequest,
+    HttpMessage, HttpRequest, HttpResponse,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
-    http::header,
+    http::header::{self, HeaderName, HeaderValue},
     middleware::Next,
     web,
 };
 
+use self::client::Client;
 pub use self::{
     limits::{Limit, Limits},
     scan::CLAIM_HEADER,
@@ -42,36 +50,56 @@ pub fn routes(worker: &Rc<Worker>) -> impl FnOnce(&mut web::ServiceConfig) + use
     let worker = worker.clone();
     move |config: &mut web::ServiceConfig| {
         let settings = worker.config.clone();
-        let api = |path: &str, route: actix_web::Route| {
-            web::resource(path)
-                .wrap(cors(settings.clone()))
-                .route(route)
-                .default_service(web::to(async || Err::<&str, _>(ApiError::NoSuchMethod)))
-        };
-        config
-            .app_data(web::Data::new(worker.clone()))
-            .service(web::resource("/ws").route(web::route().to(open)))
-            .service(api("/stream", web::post().to(stream::stream)))
-            .service(api("/stream/poll", web::post().to(stream::poll)))
-            .service(api("/stream/message", web::post().to(stream::message)))
-            .service(api("/scan", web::post().to(scan::scan)))
-            .service(api("/scan/confirm", web::post().to(scan::confirm)))
-            .service(api("/scan/deny", web::post().to(scan::deny)))
-            .service(api("/scan/outcome", web::get().to(scan::outcome)))
-            .service(api("/verify", web::get().to(verify::verify)))
-            .service(api("/logout", web::post().to(verify::logout)));
-        config.configure(script::routes);
-        if settings.demo.is_some() {
-            config.configure(demo::routes);
+        config.app_data(web::Data::new(worker.clone()));
+        for endpoint in endpoints::all(settings.demo.is_some(), worker.issuer.key_set().is_some()) {
+            let resource = web::resource(endpoint.path);
+            let methods: Vec<String> =
+                endpoint.calls.iter().map(|call| call.method.to_string()).collect();
+            let mut methods = methods.join(", ");
+            let mut resource =
+                endpoint.calls.into_iter().fold(resource, |all, call| all.route(call.route));
+            if let Some(head) = endpoint.head {
+                methods.push_str(", HEAD");
+                resource = resource.route(head);
+            }
+            // RFC 9110, 15.5.6: a 405 must say which methods there are.
+            let resource = resource.default_service(web::to(move || {
+                let mut response = ApiError::NoSuchMethod.response();
+                let allow = HeaderValue::from_str(&methods).expect("names of methods");
+                response.headers_mut().insert(header::ALLOW, allow);
+                std::future::ready(response)
+            }));
+            if endpoint.cors {
+                config.service(resource.wrap(cors(settings.clone())));
+            } else {
+                config.service(resource);
+            }
         }
         config.default_service(web::to(async || Err::<&str, _>(ApiError::NoSuchPath)));
     }
 }
 
+/// The public port as OpenAPI 3.1.
+pub fn document() -> &'static str {
+    static DOCUMENT: LazyLock<String> = LazyLock::new(|| endpoints::document().to_string());
+    &DOCUMENT
+}
+
+async fn serve_document(
+    request: HttpRequest,
+    worker: web::Data<Rc<Worker>>,
+) -> Result<HttpResponse, ApiError> {
+    Client::of(&request, &worker.config).check_host(&worker.config)?;
+    Ok(HttpResponse::Ok()
+        .insert_header(header::ContentType::json())
+        .insert_header((header::CACHE_CONTROL, "no-cache"))
+        .body(document()))
+}
+
 async fn open(
     request: HttpRequest,
     worker: web::Data<Rc<Worker>>,
-) -> Result<actix_web::HttpResponse, ApiError> {
+) -> Result<HttpResponse, ApiError> {
     socket::open(request, worker.get_ref().clone()).await
 }
 
@@ -104,11 +132,24 @@ pub async fn around(
     let took = clock.now().since(start).saturating_sub(held);
     metrics.http_request_seconds.observe(route, took);
     metrics.http_requests.inc(route, Status::of(response.status().as_u16()));
-    let headers = response.headers_mut();
-    let fixed = header::HeaderValue::from_static;
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff"));
-    headers.insert(header::REFERRER_POLICY, fixed("no-referrer"));
+    harden(response.headers_mut());
     Ok(response)
+}
+
+/// What every answer has, unless its handler knew better: nothing of it is guessed at, framed, or
+/// loaded into a page of another origin (a page that may call reads it by CORS).
+fn harden(headers: &mut header::HeaderMap) {
+    const FIXED: [(HeaderName, &str); 4] = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::CROSS_ORIGIN_RESOURCE_POLICY, "same-origin"),
+    ];
+    for (name, value) in FIXED {
+        if !headers.contains_key(&name) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
 }
 
 fn route(pattern: Option<&str>) -> Route {

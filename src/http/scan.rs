@@ -3,6 +3,7 @@
 use std::{rc::Rc, time::Duration};
 
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, http::header, web};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -16,7 +17,7 @@ use crate::{
     origin::limit_key,
     socket::Worker,
     store::ScanDone,
-    tokens::{self, AppUser, bearer},
+    tokens::{self, AppUser, NotVerified, bearer},
 };
 
 /// The header in which the phone brings its claim.
@@ -26,13 +27,13 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 /// Between two looks at the record while a call is held open.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
-#[derive(Deserialize)]
-struct KeyBody {
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct KeyBody {
     key: String,
 }
 
-#[derive(Deserialize)]
-struct ClaimBody {
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct ClaimBody {
     claim: String,
 }
 
@@ -48,7 +49,7 @@ pub(super) async fn scan(
     worker: web::Data<Rc<Worker>>,
 ) -> Result<HttpResponse, ApiError> {
     counted(&worker, async {
-        let user = phone(&request, &worker)?;
+        let user = phone(&request, &worker).await?;
         let KeyBody { key } =
             body::read(&request, payload, "The body must have a text field 'key'").await?;
         let wait = wait(&request)?;
@@ -182,7 +183,7 @@ pub(super) async fn outcome(
     request: HttpRequest,
     worker: web::Data<Rc<Worker>>,
 ) -> Result<HttpResponse, ApiError> {
-    let user = authenticated(&request, &worker)?;
+    let user = authenticated(&request, &worker).await?;
     let wait = wait(&request)?;
     let claim = request.headers().get(CLAIM_HEADER).and_then(|value| value.to_str().ok());
     let claim = claim.ok_or(ApiError::Malformed("The header Scanlogin-Claim is missing"))?;
@@ -212,6 +213,7 @@ async fn counted(
                 ApiError::NotYours | ApiError::Origin | ApiError::Host => ScanResult::Forbidden,
                 ApiError::Limited(_) => ScanResult::Limited,
                 ApiError::StoreAway | ApiError::Full | ApiError::Draining => ScanResult::Store,
+                ApiError::KeysAway => ScanResult::Upstream,
                 ApiError::Malformed(_)
                 | ApiError::TooLarge
                 | ApiError::UnsupportedType
@@ -224,17 +226,21 @@ async fn counted(
     }
 }
 
-fn authenticated(request: &HttpRequest, worker: &Worker) -> Result<AppUser, ApiError> {
+async fn authenticated(request: &HttpRequest, worker: &Worker) -> Result<AppUser, ApiError> {
     let client = Client::of(request, &worker.config);
     client.check_host(&worker.config)?;
     client.check_origin(&worker.config)?;
     let header = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-    bearer(header).and_then(|token| worker.app_auth.verify(token)).ok_or(ApiError::Unauthenticated)
+    let token = bearer(header).ok_or(ApiError::Unauthenticated)?;
+    worker.app_auth.verify(token).await.map_err(|why| match why {
+        NotVerified::Invalid => ApiError::Unauthenticated,
+        NotVerified::KeysAway => ApiError::KeysAway,
+    })
 }
 
 /// An authenticated phone that has not called too often.
-fn phone(request: &HttpRequest, worker: &Worker) -> Result<AppUser, ApiError> {
-    let user = authenticated(request, worker)?;
+async fn phone(request: &HttpRequest, worker: &Worker) -> Result<AppUser, ApiError> {
+    let user = authenticated(request, worker).await?;
     worker.limits.scans.check(user.user.clone()).map_err(ApiError::Limited)?;
     Ok(user)
 }
@@ -244,7 +250,7 @@ async fn claimant(
     payload: web::Payload,
     worker: &Worker,
 ) -> Result<(AppUser, Claim), ApiError> {
-    let user = phone(request, worker)?;
+    let user = phone(request, worker).await?;
     let ClaimBody { claim } =
         body::read(request, payload, "The body must have a text field 'claim'").await?;
     let claim = Claim::parse(&claim).map_err(|_| ApiError::UnknownKey)?;

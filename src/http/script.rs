@@ -31,8 +31,8 @@ const WITHIN_A_MAJOR: &str = "public, max-age=3600, stale-while-revalidate=3600"
 pub(super) struct Served {
     pub(super) path: &'static str,
     text: &'static str,
-    content_type: &'static str,
-    cache_control: &'static str,
+    pub(super) content_type: &'static str,
+    pub(super) cache_control: &'static str,
 }
 
 const fn script(path: &'static str, cache_control: &'static str) -> Served {
@@ -51,25 +51,16 @@ pub(super) static SERVED: [Served; 4] = [
     map("/v1/scanlogin.js.map", WITHIN_A_MAJOR),
 ];
 
-/// The package's routes.
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    for served in &SERVED {
-        let tag = tag(served.text);
-        let serve = move |request: HttpRequest, worker: web::Data<Rc<Worker>>| {
-            let tag = tag.clone();
-            async move {
-                Client::of(&request, &worker.config).check_host(&worker.config)?;
-                Ok::<_, ApiError>(answer(&request, served, tag))
-            }
-        };
-        let other = || async { Err::<&str, _>(ApiError::NoSuchMethod) };
-        config.service(
-            web::resource(served.path)
-                .route(web::get().to(serve.clone()))
-                .route(web::head().to(serve))
-                .default_service(web::to(other)),
-        );
-    }
+/// A route that serves it.
+pub(super) fn route(served: &'static Served) -> actix_web::Route {
+    let tag = tag(served.text);
+    web::route().to(move |request: HttpRequest, worker: web::Data<Rc<Worker>>| {
+        let tag = tag.clone();
+        async move {
+            Client::of(&request, &worker.config).check_host(&worker.config)?;
+            Ok::<_, ApiError>(answer(&request, served, tag))
+        }
+    })
 }
 
 /// The same on every instance that serves the same text.

@@ -7,6 +7,7 @@ use actix_web::{
     http::header::{self, HeaderName},
     web,
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -27,16 +28,19 @@ const HOLD: Duration = Duration::from_secs(25);
 /// nginx's word for "hand it on as it comes".
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
+/// A proxy that compresses would wait for more to compress.
+pub(super) const UNCACHED: &str = "no-store, no-transform";
+
 const BODY: &str = "The body must be an object: empty, or with a text field 'resume'";
 
-#[derive(Deserialize)]
-struct OpenBody {
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct OpenBody {
     resume: Option<String>,
     seen: Option<Seen>,
 }
 
-#[derive(Deserialize)]
-struct MessageBody {
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct MessageBody {
     resume: String,
     #[serde(rename = "type")]
     said: Said,
@@ -73,8 +77,7 @@ pub(super) async fn stream(
     let said = line::open(worker, &client, asked, ProtocolLabel::Stream).await?;
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, "text/event-stream"))
-        // A proxy that compresses would wait for more to compress.
-        .insert_header((header::CACHE_CONTROL, "no-store, no-transform"))
+        .insert_header((header::CACHE_CONTROL, UNCACHED))
         .insert_header((X_ACCEL_BUFFERING, "no"))
         .streaming(said.into_events()))
 }

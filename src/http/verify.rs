@@ -36,6 +36,17 @@ pub(super) async fn verify(
     Ok(answer(HttpResponse::Ok(), &body))
 }
 
+/// How long others may keep the key set, in seconds: a key that is listed this long before it signs
+/// is known to everybody (docs/security.md, "Key rotation").
+const KEY_SET_AGE: u32 = 300;
+
+/// `GET /.well-known/jwks.json`: there only where web tokens are signed with a private key.
+pub(super) async fn key_set(worker: web::Data<Rc<Worker>>) -> Result<HttpResponse, ApiError> {
+    let set = worker.issuer.key_set().ok_or(ApiError::NoSuchPath)?;
+    let cache = format!("public, max-age={KEY_SET_AGE}, must-revalidate");
+    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, cache)).json(set))
+}
+
 /// `POST /logout`: whatever the token was worth before, it is worth nothing after.
 pub(super) async fn logout(
     request: HttpRequest,

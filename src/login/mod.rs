@@ -27,6 +27,9 @@ use crate::{clock::Timestamp, keys::Hash};
 pub const GRACE: Duration = Duration::from_secs(15);
 /// How long a person has to confirm after the scan (spec 2.4).
 pub const CONFIRM: Duration = Duration::from_secs(90);
+/// How long a login is kept for a user while the webhook makes the token (issue 4: longer than the
+/// call may take, so that the token is stored in time).
+pub const LEASE: Duration = Duration::from_secs(5);
 /// How long the phone can ask what became of a login after its end (spec 3.1).
 pub const RECEIPT: Duration = Duration::from_secs(300);
 /// How long a record outlives its own end, so that clocks that differ a little see the end and not
@@ -173,8 +176,24 @@ pub struct Login {
     pub codes: Codes,
     /// What is known of the browser.
     pub facts: Option<Facts>,
+    /// For whom a token is being made elsewhere; only while it waits.
+    pub reserved: Option<Reservation>,
     /// Where it stands.
     pub state: State,
+}
+
+/// A login that waits is kept for one user while the webhook makes the token.
+///
+/// It changes nothing of what the browser sees, and ends by itself: an instance that dies on the
+/// way leaves the login as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    /// For whom.
+    pub user: String,
+    /// The hash of the code that was scanned: it stays good for as long as the reservation.
+    pub code: Hash,
+    /// Until when others are refused.
+    pub until: Timestamp,
 }
 
 /// A phone's attempt to scan.

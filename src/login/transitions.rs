@@ -4,12 +4,20 @@ use std::time::Duration;
 
 use super::{
     Answer, Attempt, Because, CONFIRM, Codes, Ending, Login, Outcome, OwnerRefusal, PhoneRefusal,
-    Profile, Protocol, RECEIPT, Refused, SLACK, Scan, State, Then,
+    Profile, Protocol, RECEIPT, Refused, Reservation, SLACK, Scan, State, Then,
 };
 use crate::{
     clock::Timestamp,
     keys::{Claim, Hash},
 };
+
+/// A phone that is not refused.
+enum Admitted {
+    /// It has scanned this before, and was told this.
+    Again(Answer),
+    /// It brings the code with this number.
+    First(u32),
+}
 
 impl Login {
     /// A login that begins to wait.
@@ -22,7 +30,8 @@ impl Login {
         now: Timestamp,
     ) -> Self {
         let state = State::Waiting { deadline };
-        Self { epoch, protocol, created: now, changed: now, proof, codes, facts: None, state }
+        let (facts, reserved) = (None, None);
+        Self { epoch, protocol, created: now, changed: now, proof, codes, facts, reserved, state }
     }
 
     /// When nothing of it is needed any more.
@@ -54,6 +63,7 @@ impl Login {
         if matches!(state, State::Ended { .. }) {
             self.codes.hashes.clear();
         }
+        self.reserved = None;
         self.state = state;
         self.changed = now;
         self
@@ -73,35 +83,11 @@ impl Login {
         attempt: Attempt,
         now: Timestamp,
     ) -> Result<(Self, Answer, bool), Box<Refused<PhoneRefusal>>> {
-        use PhoneRefusal::{Conflict, Unknown};
-        let (open, first_user) = match &self.state {
-            State::Waiting { deadline } => (now < *deadline, None),
-            State::Scanned { deadline, scan } => (now < *deadline, Some(scan)),
-            State::Approved { collect_until, scan, .. } => (now < *collect_until, Some(scan)),
-            State::Ended { scan, .. } => (false, Some(scan)),
+        let number = match self.admit(&attempt.code, &attempt.user, now) {
+            Ok(Admitted::Again(answer)) => return Ok((self, answer, true)),
+            Ok(Admitted::First(number)) => number,
+            Err(why) => return Err(Box::new(self.refuse(why))),
         };
-        match first_user {
-            Some(scan) if scan.user == attempt.user && scan.code.matches(&attempt.code) => {
-                let answer = scan.answer;
-                return Ok((self, answer, true));
-            }
-            _ if !open => return Err(Box::new(self.refuse(Unknown))),
-            _ => {}
-        }
-        let Some(number) = self.codes.number_of(&attempt.code) else {
-            return Err(Box::new(self.refuse(Unknown)));
-        };
-        match first_user {
-            Some(scan)
-                if scan.user != attempt.user || matches!(self.state, State::Approved { .. }) =>
-            {
-                return Err(Box::new(self.refuse(Conflict)));
-            }
-            _ => {}
-        }
-        if !self.codes.windows().is_open(number, now) {
-            return Err(Box::new(self.refuse(Unknown)));
-        }
         let Attempt { code, user, claim, then } = attempt;
         let scan = |answer, profile| Scan { user, code, number, claim, answer, profile };
         let (state, answer) = match then {
@@ -120,6 +106,68 @@ impl Login {
             }
         };
         Ok((self.with(state, now), answer, false))
+    }
+
+    /// A token is to be made elsewhere for the user who scans: kept for that user until `lease` is
+    /// over. `Some`: there is nothing to make, the phone is told the same again.
+    ///
+    /// # Errors
+    /// As [`Self::attempt`].
+    pub fn reserve(
+        self,
+        code: &Hash,
+        user: &str,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<(Self, Option<Answer>), Box<Refused<PhoneRefusal>>> {
+        match self.admit(code, user, now) {
+            Ok(Admitted::Again(answer)) => Ok((self, Some(answer))),
+            Ok(Admitted::First(_)) => {
+                let until = now + lease;
+                let reserved = Some(Reservation { user: user.into(), code: *code, until });
+                Ok((Self { reserved, ..self }, None))
+            }
+            Err(why) => Err(Box::new(self.refuse(why))),
+        }
+    }
+
+    /// No token could be made: the login is as it was before [`Self::reserve`].
+    pub fn release(self, code: &Hash, user: &str) -> Self {
+        let kept = |one: &Reservation| one.user != user || !one.code.matches(code);
+        Self { reserved: self.reserved.filter(kept), ..self }
+    }
+
+    /// Whether this user may scan this code now, or has done so.
+    fn admit(&self, code: &Hash, user: &str, now: Timestamp) -> Result<Admitted, PhoneRefusal> {
+        use PhoneRefusal::{Conflict, Unknown};
+        let (open, first_user) = match &self.state {
+            State::Waiting { deadline } => (now < *deadline, None),
+            State::Scanned { deadline, scan } => (now < *deadline, Some(scan)),
+            State::Approved { collect_until, scan, .. } => (now < *collect_until, Some(scan)),
+            State::Ended { scan, .. } => (false, Some(scan)),
+        };
+        if let Some(scan) = first_user
+            && scan.user == user
+            && scan.code.matches(code)
+        {
+            return Ok(Admitted::Again(scan.answer));
+        }
+        let number = self.codes.number_of(code).filter(|_| open).ok_or(Unknown)?;
+        if first_user
+            .is_some_and(|scan| scan.user != user || matches!(self.state, State::Approved { .. }))
+        {
+            return Err(Conflict);
+        }
+        let reserved = self.reserved.as_ref().filter(|reserved| now < reserved.until);
+        let kept = match reserved {
+            Some(reserved) if reserved.user != user => return Err(Conflict),
+            Some(reserved) => reserved.code.matches(code),
+            None => false,
+        };
+        if !kept && !self.codes.windows().is_open(number, now) {
+            return Err(Unknown);
+        }
+        Ok(Admitted::First(number))
     }
 
     /// The state if `claim` is the one that was given out.

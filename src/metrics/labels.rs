@@ -109,6 +109,8 @@ labels! {
         Malformed = "malformed",
         /// The store is away.
         Store = "store",
+        /// The app's key set or the token webhook did not do its part.
+        Upstream = "upstream",
     }
 }
 
@@ -125,6 +127,20 @@ labels! {
         Malformed = "malformed",
         /// The store was away.
         Store = "store",
+    }
+}
+
+labels! {
+    /// What a fetch of the app's key set came to.
+    KeySetResult {
+        /// It was fetched.
+        Ok = "ok",
+        /// No connection, or no answer in time.
+        Unreachable = "unreachable",
+        /// Another status than 200.
+        Status = "status",
+        /// Too large, no key set, or without a usable key.
+        Invalid = "invalid",
     }
 }
 
@@ -161,6 +177,12 @@ labels! {
         Create = "create",
         /// A phone scans.
         Scan = "scan",
+        /// A login is kept for a user while the webhook makes the token.
+        Reserve = "reserve",
+        /// And is free again.
+        Release = "release",
+        /// The queue of what the webhook must still be told.
+        Outbox = "outbox",
         /// A phone confirms.
         Confirm = "confirm",
         /// A phone declines.
@@ -225,8 +247,12 @@ labels! {
         Verify = "/verify",
         /// `/logout`.
         Logout = "/logout",
+        /// `/.well-known/jwks.json`.
+        KeySet = "/.well-known/jwks.json",
         /// The browser's package, under all its paths.
         Script = "/scanlogin.js",
+        /// `/openapi.json`.
+        OpenApi = "/openapi.json",
         /// The demo's pages and calls.
         Demo = "demo",
         /// Everything else.

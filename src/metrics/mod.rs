@@ -4,6 +4,7 @@
 //! start: a rate over a series that appears late would miss its first events.
 
 mod labels;
+mod lines;
 
 use std::{marker::PhantomData, time::Duration};
 
@@ -12,9 +13,12 @@ use prometheus::{
     IntGauge, Opts, Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
 };
 
-pub use self::labels::{
-    Label, LoginOutcome, NotificationResult, ProtocolLabel, RefusedReason, ResumeResult,
-    ResyncReason, Route, ScanResult, Status, StoreErrorKind, StoreOperation,
+pub use self::{
+    labels::{
+        KeySetResult, Label, LoginOutcome, NotificationResult, ProtocolLabel, RefusedReason,
+        ResumeResult, ResyncReason, Route, ScanResult, Status, StoreErrorKind, StoreOperation,
+    },
+    lines::Lines,
 };
 
 /// A counter per value of a label.
@@ -107,7 +111,7 @@ pub struct Metrics {
     pub wait: Histogram,
     pub resumes: CounterBy<ResumeResult>,
     pub notifications: CounterBy<NotificationResult>,
-    pub feed_connected: GaugeVec,
+    pub feed_connected: Lines,
     pub feed_resyncs: CounterBy<ResyncReason>,
     pub feed_probe: Histogram,
     pub feed_rescued: IntCounter,
@@ -116,6 +120,8 @@ pub struct Metrics {
     pub registry_mailbox: IntGauge,
     pub http_requests: CounterByTwo<Route, Status>,
     pub http_request_seconds: HistogramBy<Route>,
+    pub key_set_refreshes: CounterBy<KeySetResult>,
+    pub key_set_refreshed: IntGauge,
     pub slow_clients: IntCounter,
     pub draining: IntGauge,
 }
@@ -198,20 +204,21 @@ impl Metrics {
                 "Keyspace notifications that reached this instance",
                 "result",
             ),
-            feed_connected: register(
+            feed_connected: Lines::new(register(
                 &registry,
                 GaugeVec::new(
                     Opts::new(
                         "scanlogin_feed_connected",
-                        "1 while notifications of this Redis node are subscribed to",
+                        "1 while every worker thread is subscribed to notifications of this Redis \
+                         node",
                     ),
                     &["node"],
                 ),
-            ),
+            )),
             feed_resyncs: CounterBy::new(
                 &registry,
                 "scanlogin_feed_resyncs_total",
-                "Times that the records of all waiting logins were read again",
+                "Times that a worker thread read the records of all its waiting logins again",
                 "reason",
             ),
             feed_probe: histogram(
@@ -252,6 +259,16 @@ impl Metrics {
                 "How long HTTP requests took, not counting a wait that the phone asked for",
                 "route",
                 FAST,
+            ),
+            key_set_refreshes: CounterBy::new(
+                &registry,
+                "scanlogin_jwks_refreshes_total",
+                "Times that the app's key set was fetched (SCANLOGIN_APP_JWKS_URL)",
+                "result",
+            ),
+            key_set_refreshed: gauge(
+                "scanlogin_jwks_refreshed_timestamp_seconds",
+                "When the app's key set was last fetched, in seconds since the Unix epoch; 0: never",
             ),
             slow_clients: counter(
                 "scanlogin_slow_clients_total",

@@ -26,7 +26,8 @@ use std::{
 };
 
 use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, WeakAddr, WrapFuture,
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, ResponseFuture,
+    WeakAddr, WrapFuture,
 };
 
 pub use self::{
@@ -43,6 +44,7 @@ use self::{
 };
 use crate::{
     clock::{Clock, Timestamp},
+    crash::{Crash, Part},
     feed::Feed,
     keys::LoginId,
     login::{Held, State},
@@ -98,11 +100,18 @@ pub struct Registry<A: Wakeable> {
     /// A resync was asked for and the store did not answer: it is still owed.
     resync_owed: bool,
     draining: bool,
+    crash: Crash,
 }
 
 impl<A: Wakeable> Registry<A> {
     /// Starts an empty registry on this thread.
-    pub fn start(feed: Feed, store: Store, clock: Clock, metrics: Arc<Metrics>) -> RegistryAddr<A> {
+    pub fn start(
+        feed: Feed,
+        store: Store,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        crash: Crash,
+    ) -> RegistryAddr<A> {
         let registry = Self {
             entries: HashMap::new(),
             due: BTreeSet::new(),
@@ -116,6 +125,7 @@ impl<A: Wakeable> Registry<A> {
             read_all_next: false,
             resync_owed: false,
             draining: false,
+            crash,
         };
         let metrics = registry.metrics.clone();
         RegistryAddr { addr: Actor::start(registry), metrics }
@@ -296,11 +306,17 @@ impl<A: Wakeable> Actor for Registry<A> {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
         ctx.run_interval(TICK, Self::tick);
+        let crash = self.crash.clone();
+        ctx.spawn(async move { crash.comes(Part::Registry).await }.into_actor(self).map(
+            |(), _, _| {
+                panic!("told to crash");
+            },
+        ));
     }
 }
 
 impl<A: Wakeable> Handler<Register<A>> for Registry<A> {
-    type Result = ResponseFuture<()>;
+    type Result = ResponseActFuture<Self, ()>;
 
     fn handle(&mut self, message: Register<A>, ctx: &mut Self::Context) -> Self::Result {
         self.taken();
@@ -320,7 +336,12 @@ impl<A: Wakeable> Handler<Register<A>> for Registry<A> {
             // Let in a moment before the door was closed.
             self.wake(id, Wake::Drain, ctx);
         }
-        Box::pin(self.feed.subscribe(id))
+        Box::pin(self.feed.subscribe(id).into_actor(self).map(move |(), registry, ctx| {
+            // Whoever registered reads the record next; one that has left since does not.
+            if let Some(Entry { holder: Holder::Nobody(_), .. }) = registry.own(id, conn) {
+                registry.wake(id, Wake::Changed, ctx);
+            }
+        }))
     }
 }
 
@@ -365,11 +386,11 @@ impl<A: Wakeable> Handler<Detach> for Registry<A> {
         let Some(entry) = self.own(id, conn) else { return };
         entry.schedule = Schedule::until(deadline);
         entry.holder = Holder::Nobody(held);
-        let owed = entry.owed.take();
+        entry.owed = None;
         self.set_due(id, deadline);
-        if let Some(wake) = owed {
-            self.wake(id, wake, ctx);
-        }
+        // Its last holder may have left without hearing of a change, a take-over elsewhere above
+        // all: then two would count its end.
+        self.wake(id, Wake::Changed, ctx);
     }
 }
 

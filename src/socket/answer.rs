@@ -20,6 +20,7 @@ use actix_web::Error;
 use actix_web_actors::ws::WebsocketContext;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -79,7 +80,7 @@ pub struct Asked {
 }
 
 /// What a poll's client shows already, so that it is not told again at once.
-#[derive(Deserialize, PartialEq, Eq)]
+#[derive(Deserialize, JsonSchema, PartialEq, Eq)]
 pub struct Seen {
     /// The type of the frame.
     #[serde(rename = "type")]

@@ -2,14 +2,16 @@
 
 use std::{rc::Rc, time::Duration};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Waiting, Worker, waiting::leave};
 use crate::{
     error::ApiError,
     keys::{Hash, LoginId, Resume},
-    login::{Because, Ending, Held, Login, OwnerRefusal, State},
+    login::{Because, Ending, Held, OwnerRefusal, State},
     registry::{ConnId, Register},
+    store::ResumeDone,
 };
 
 /// How long the instance that held a login which nobody scanned has to hear that it is ours now. The
@@ -20,7 +22,7 @@ const LET_GO: Duration = Duration::from_millis(500);
 const ATTEMPTS: u8 = 3;
 
 /// The messages.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Said {
     /// The token is stored.
@@ -70,9 +72,8 @@ async fn received(worker: &Worker, id: LoginId, proof: &Hash) -> Result<(), ApiE
 /// Takes the login over, so that nobody goes on with it, and ends it.
 async fn cancel(worker: &Rc<Worker>, secret: Resume) -> Result<(), ApiError> {
     let Resume { id, seed } = secret;
-    let login: Option<Login> =
-        worker.store.resume(id, &seed.proof()).await.map_err(|_| ApiError::StoreAway)?;
-    let login = login.ok_or(ApiError::UnknownKey)?;
+    let done = worker.store.resume(id, &seed.proof()).await.map_err(|_| ApiError::StoreAway)?;
+    let ResumeDone::Resumed(login) = done else { return Err(ApiError::UnknownKey) };
     let held = Box::new(Held::of(id, seed, &login));
     let (conn, epoch) = (ConnId::next(), held.epoch);
     let schedule = Waiting::schedule(&held, worker.store.now());

@@ -1,7 +1,7 @@
 //! The store of a single process: a map under a lock, the transitions of [`crate::login`].
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -9,11 +9,16 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use super::{Backend, EndDone, NewLogin, ScanDone, StoreError};
+use super::{
+    Backend, EndDone, NewLogin, ResumeDone, ScanDone, StoreError,
+    outbox::{MOST, Put, Revocation, Taken, WORK},
+};
 use crate::{
     clock::{Clock, Timestamp},
     keys::{Claim, Hash, LoginId},
-    login::{Attempt, Because, Codes, Ending, Login, OwnerRefusal, PhoneRefusal, Refused, State},
+    login::{
+        Answer, Attempt, Because, Codes, Ending, Login, OwnerRefusal, PhoneRefusal, Refused, State,
+    },
 };
 
 /// How often what has ended is thrown away.
@@ -24,6 +29,10 @@ struct Inner {
     logins: HashMap<LoginId, Login>,
     /// The current web login of each user, and when it ends by itself.
     users: HashMap<String, (LoginId, Timestamp)>,
+    /// Who wants to be told of a login's changes.
+    watchers: HashMap<LoginId, Vec<mpsc::Sender<LoginId>>>,
+    /// What the webhook must still be told, and when that is due.
+    outbox: HashMap<Revocation, Timestamp>,
     swept: Timestamp,
 }
 
@@ -32,14 +41,29 @@ struct Inner {
 pub struct EmbeddedStore {
     inner: Arc<Mutex<Inner>>,
     clock: Clock,
-    changes: mpsc::Sender<LoginId>,
 }
 
 impl EmbeddedStore {
-    /// An empty store that tells `changes` which logins have changed. Where `changes` is full, the
+    /// An empty store.
+    pub fn new(clock: Clock) -> Self {
+        Self { inner: Arc::default(), clock }
+    }
+
+    /// Tells `changes` of each change of this login from now on. Where `changes` is full, the
     /// transition waits: the phone that causes it feels the load, and nothing is lost.
-    pub fn new(clock: Clock, changes: mpsc::Sender<LoginId>) -> Self {
-        Self { inner: Arc::default(), clock, changes }
+    pub fn watch(&self, id: LoginId, changes: mpsc::Sender<LoginId>) {
+        self.lock().watchers.entry(id).or_default().push(changes);
+    }
+
+    /// Tells `changes` of this login no more.
+    pub fn unwatch(&self, id: LoginId, changes: &mpsc::Sender<LoginId>) {
+        let mut inner = self.lock();
+        if let Entry::Occupied(mut watchers) = inner.watchers.entry(id) {
+            watchers.get_mut().retain(|watcher| !watcher.same_channel(changes));
+            if watchers.get().is_empty() {
+                watchers.remove();
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -64,8 +88,11 @@ impl EmbeddedStore {
     }
 
     async fn changed(&self, id: LoginId) {
-        // Closed only when the feed is gone, and then the process is about to end.
-        let _ = self.changes.send(id).await;
+        let watchers = self.lock().watchers.get(&id).cloned().unwrap_or_default();
+        for watcher in watchers {
+            // Closed only when the feed is gone, and then the process is about to end.
+            let _ = watcher.send(id).await;
+        }
     }
 
     /// How many records there are: for tests that look for leftovers.
@@ -126,6 +153,63 @@ impl Backend for EmbeddedStore {
         Ok(result)
     }
 
+    async fn reserve(
+        &self,
+        id: LoginId,
+        code: &Hash,
+        user: &str,
+        lease: Duration,
+    ) -> Result<Result<Option<Answer>, PhoneRefusal>, StoreError> {
+        Ok(self.transition(id, |login, now| {
+            let Some(login) = login else { return (None, Err(PhoneRefusal::Unknown)) };
+            kept(login.reserve(code, user, lease, now))
+        }))
+    }
+
+    async fn release(&self, id: LoginId, code: &Hash, user: &str) -> Result<(), StoreError> {
+        self.transition(id, |login, _| (login.map(|login| login.release(code, user)), ()));
+        Ok(())
+    }
+
+    async fn outbox_put(&self, one: &Revocation, after: Duration) -> Result<Put, StoreError> {
+        let due = self.clock.now() + after;
+        let outbox = &mut self.lock().outbox;
+        if outbox.len() >= MOST && !outbox.contains_key(one) {
+            return Ok(Put::Full);
+        }
+        Ok(if outbox.insert(one.clone(), due).is_some() { Put::Known } else { Put::New })
+    }
+
+    async fn outbox_take(&self, most: usize) -> Result<Taken, StoreError> {
+        let now = self.clock.now();
+        let outbox = &mut self.lock().outbox;
+        let mut taken = Taken { due: Vec::new(), length: outbox.len() as u64 };
+        for (one, due) in outbox.iter_mut().filter(|(_, due)| **due <= now).take(most) {
+            *due = now + WORK;
+            taken.due.push(one.clone());
+        }
+        Ok(taken)
+    }
+
+    async fn outbox_done(&self, one: &Revocation) -> Result<(), StoreError> {
+        self.lock().outbox.remove(one);
+        Ok(())
+    }
+
+    async fn outbox_again(
+        &self,
+        one: &Revocation,
+        next: &Revocation,
+        after: Duration,
+    ) -> Result<(), StoreError> {
+        let due = self.clock.now() + after;
+        let outbox = &mut self.lock().outbox;
+        if outbox.remove(one).is_some() {
+            outbox.insert(next.clone(), due);
+        }
+        Ok(())
+    }
+
     async fn confirm(
         &self,
         claim: &Claim,
@@ -159,7 +243,7 @@ impl Backend for EmbeddedStore {
         ttl: Duration,
     ) -> Result<Result<(), OwnerRefusal>, StoreError> {
         let until = self.clock.now() + ttl;
-        self.lock().users.insert(user.into(), (id, until));
+        let older = self.lock().users.insert(user.into(), (id, until));
         let mut is_there = false;
         let result = self.transition(id, |login, now| {
             let Some(login) = login else { return (None, Err(OwnerRefusal::Over)) };
@@ -167,8 +251,13 @@ impl Backend for EmbeddedStore {
             kept(login.acknowledge(epoch, now).map(|login| (login, ())))
         });
         if is_there && result == Err(OwnerRefusal::Over) {
-            // A log-out that came before the acknowledgement stands.
-            self.revoke_current(user, id);
+            // A log-out that came before the acknowledgement stands, and what this login would
+            // have replaced goes on.
+            if self.revoke_current(user, id)
+                && let Some(older) = older.filter(|(older, _)| *older != id)
+            {
+                self.lock().users.insert(user.into(), older);
+            }
         }
         if result.is_ok() {
             // Said in a request of its own, it is news to the line that the token went out on.
@@ -195,18 +284,30 @@ impl Backend for EmbeddedStore {
         }))
     }
 
-    async fn resume(&self, id: LoginId, proof: &Hash) -> Result<Option<Login>, StoreError> {
-        let resumed = self.transition(id, |login, now| {
-            let Some(login) = login else { return (None, None) };
+    async fn resume(&self, id: LoginId, proof: &Hash) -> Result<ResumeDone, StoreError> {
+        let done = self.transition(id, |login, now| {
+            let Some(login) = login else { return (None, ResumeDone::Unknown) };
             match login.resume(proof, now) {
-                Ok(login) => (Some(login.clone()), Some(login)),
-                Err(refused) => (Some(refused.login), None),
+                Ok(login) => (Some(login.clone()), ResumeDone::Resumed(Box::new(login))),
+                Err(refused) => (Some(refused.login), ResumeDone::Refused),
             }
         });
-        if resumed.is_some() {
+        if matches!(done, ResumeDone::Resumed(_)) {
             self.changed(id).await;
         }
-        Ok(resumed)
+        Ok(done)
+    }
+
+    async fn bury(&self, id: LoginId, _: &Hash, _: Duration) -> Result<bool, StoreError> {
+        // Nothing is ever forgotten here, so nothing is made again.
+        Ok(self.transition(id, |login, _| {
+            let absent = login.is_none();
+            (login, absent)
+        }))
+    }
+
+    fn may_have_forgotten(&self) -> bool {
+        false
     }
 
     async fn reclaim(&self, id: LoginId, wanted: &Login) -> Result<Login, StoreError> {

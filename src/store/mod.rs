@@ -5,6 +5,7 @@
 //! one atomic transition on the store's own clock.
 
 mod embedded;
+pub mod outbox;
 pub mod redis;
 
 use std::{rc::Rc, sync::Arc, time::Duration};
@@ -12,6 +13,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 pub use self::embedded::EmbeddedStore;
+use self::outbox::{Put, Revocation, Taken};
 use crate::{
     clock::{Clock, Timestamp},
     keys::{Claim, Hash, LoginId},
@@ -76,6 +78,17 @@ pub enum EndDone {
     Refused(OwnerRefusal, Box<Login>),
 }
 
+/// What a browser that came back with its secret found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResumeDone {
+    /// The login is its own now, under a raised epoch.
+    Resumed(Box<Login>),
+    /// There is a record, and not for this browser, or not any more.
+    Refused,
+    /// There is no record: it never was, it is over, or the store forgot it.
+    Unknown,
+}
+
 /// What a store must do. Every method is one atomic step on the store's clock.
 #[async_trait(?Send)]
 pub trait Backend {
@@ -88,6 +101,36 @@ pub trait Backend {
         id: LoginId,
         attempt: Attempt,
     ) -> Result<Result<ScanDone, PhoneRefusal>, StoreError>;
+
+    /// Keeps a login for a user who scans and whose token is made elsewhere, until `lease` is over.
+    /// `Some`: there is nothing to make, the phone is told the same again.
+    async fn reserve(
+        &self,
+        id: LoginId,
+        code: &Hash,
+        user: &str,
+        lease: Duration,
+    ) -> Result<Result<Option<Answer>, PhoneRefusal>, StoreError>;
+
+    /// Gives up a reservation of this user with this code.
+    async fn release(&self, id: LoginId, code: &Hash, user: &str) -> Result<(), StoreError>;
+
+    /// Puts an entry into the queue of revocations, due after so long.
+    async fn outbox_put(&self, one: &Revocation, after: Duration) -> Result<Put, StoreError>;
+
+    /// Takes what is due, at most so many.
+    async fn outbox_take(&self, most: usize) -> Result<Taken, StoreError>;
+
+    /// An entry is settled.
+    async fn outbox_done(&self, one: &Revocation) -> Result<(), StoreError>;
+
+    /// An entry is to be looked at again after so long, as `next`.
+    async fn outbox_again(
+        &self,
+        one: &Revocation,
+        next: &Revocation,
+        after: Duration,
+    ) -> Result<(), StoreError>;
 
     /// The person confirms; whether it had been confirmed before.
     async fn confirm(
@@ -120,8 +163,16 @@ pub trait Backend {
     /// The owner ends a login.
     async fn end(&self, id: LoginId, epoch: u32, because: Because) -> Result<EndDone, StoreError>;
 
-    /// A browser takes its login over: the login with its raised epoch; `None` if it can't be.
-    async fn resume(&self, id: LoginId, proof: &Hash) -> Result<Option<Login>, StoreError>;
+    /// A browser takes its login over.
+    async fn resume(&self, id: LoginId, proof: &Hash) -> Result<ResumeDone, StoreError>;
+
+    /// Sees to it that a login without a record gets none for so long: a browser is about to be
+    /// told that it is over. `false`: there is a record after all.
+    async fn bury(&self, id: LoginId, proof: &Hash, time: Duration) -> Result<bool, StoreError>;
+
+    /// Whether the store may have forgotten so lately that instances are still making records of
+    /// their waiting logins again.
+    fn may_have_forgotten(&self) -> bool;
 
     /// Makes a forgotten record again if it is absent, and raises an epoch that fell back; the
     /// login as it stands then.
@@ -213,6 +264,48 @@ impl Store {
         self.timed(StoreOperation::Scan, self.backend.scan(id, attempt)).await
     }
 
+    /// See [`Backend::reserve`].
+    pub async fn reserve(
+        &self,
+        id: LoginId,
+        code: &Hash,
+        user: &str,
+        lease: Duration,
+    ) -> Result<Result<Option<Answer>, PhoneRefusal>, StoreError> {
+        let call = self.backend.reserve(id, code, user, lease);
+        self.timed(StoreOperation::Reserve, call).await
+    }
+
+    /// See [`Backend::release`].
+    pub async fn release(&self, id: LoginId, code: &Hash, user: &str) -> Result<(), StoreError> {
+        self.timed(StoreOperation::Release, self.backend.release(id, code, user)).await
+    }
+
+    /// See [`Backend::outbox_put`].
+    pub async fn outbox_put(&self, one: &Revocation, after: Duration) -> Result<Put, StoreError> {
+        self.timed(StoreOperation::Outbox, self.backend.outbox_put(one, after)).await
+    }
+
+    /// See [`Backend::outbox_take`].
+    pub async fn outbox_take(&self, most: usize) -> Result<Taken, StoreError> {
+        self.timed(StoreOperation::Outbox, self.backend.outbox_take(most)).await
+    }
+
+    /// See [`Backend::outbox_done`].
+    pub async fn outbox_done(&self, one: &Revocation) -> Result<(), StoreError> {
+        self.timed(StoreOperation::Outbox, self.backend.outbox_done(one)).await
+    }
+
+    /// See [`Backend::outbox_again`].
+    pub async fn outbox_again(
+        &self,
+        one: &Revocation,
+        next: &Revocation,
+        after: Duration,
+    ) -> Result<(), StoreError> {
+        self.timed(StoreOperation::Outbox, self.backend.outbox_again(one, next, after)).await
+    }
+
     /// See [`Backend::confirm`].
     pub async fn confirm(
         &self,
@@ -267,8 +360,23 @@ impl Store {
     }
 
     /// See [`Backend::resume`].
-    pub async fn resume(&self, id: LoginId, proof: &Hash) -> Result<Option<Login>, StoreError> {
+    pub async fn resume(&self, id: LoginId, proof: &Hash) -> Result<ResumeDone, StoreError> {
         self.timed(StoreOperation::Resume, self.backend.resume(id, proof)).await
+    }
+
+    /// See [`Backend::bury`]; counted as a part of the resume.
+    pub async fn bury(
+        &self,
+        id: LoginId,
+        proof: &Hash,
+        time: Duration,
+    ) -> Result<bool, StoreError> {
+        self.timed(StoreOperation::Resume, self.backend.bury(id, proof, time)).await
+    }
+
+    /// See [`Backend::may_have_forgotten`].
+    pub fn may_have_forgotten(&self) -> bool {
+        self.backend.may_have_forgotten()
     }
 
     /// See [`Backend::reclaim`].

@@ -5,12 +5,16 @@ use std::collections::HashSet;
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::WEB_TOKEN_TYPE;
+use super::{
+    WEB_TOKEN_TYPE,
+    key_set::{Found, KeySet},
+};
 use crate::{
     clock::Timestamp,
-    config::{Config, Secret},
+    config::{AppKey, Config, Secret, pem::VerifyingKey},
     login::Profile,
 };
 
@@ -46,19 +50,38 @@ struct AppClaims {
     picture: Option<serde_json::Value>,
 }
 
-struct Verifier {
-    key: DecodingKey,
-    validation: Validation,
+/// Why a token was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotVerified {
+    /// It is no valid app token.
+    #[error("not a valid app token")]
+    Invalid,
+    /// It names a key that we do not have, and the key set cannot be fetched: nobody knows.
+    #[error("the app's key set cannot be fetched")]
+    KeysAway,
 }
+
+/// What is demanded of a token of each algorithm: the key decides which that is, so a token cannot
+/// have a public key taken for a secret, or choose `none`.
+struct Rules(Vec<(Algorithm, Validation)>);
 
 /// Verifies app tokens.
 pub struct AppAuth {
-    verifiers: Vec<Verifier>,
-    demo: Option<EncodingKey>,
+    rules: Rules,
+    keys: Vec<VerifyingKey>,
+    key_set: Option<KeySet>,
+    demo: Option<Demo>,
+}
+
+struct Demo {
+    rules: Rules,
+    verifying: VerifyingKey,
+    signing: EncodingKey,
 }
 
 /// A user of the demo.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct DemoUser {
     /// The `sub`.
     pub id: &'static str,
@@ -75,11 +98,16 @@ impl DemoUser {
     ];
 }
 
-impl AppAuth {
-    /// A verifier for the configured secret, and for the demo's if it is on.
-    pub fn new(config: &Config) -> Self {
-        let verifier = |secret: &Secret, issuer: Option<&str>, audience: Option<&str>| {
-            let mut validation = Validation::new(Algorithm::HS256);
+fn secret_key(secret: &Secret) -> VerifyingKey {
+    let key = DecodingKey::from_secret(secret.expose());
+    VerifyingKey { algorithm: Algorithm::HS256, key, id: None }
+}
+
+impl Rules {
+    fn new(issuer: Option<&str>, audience: Option<&str>) -> Self {
+        use Algorithm::{ES256, EdDSA, HS256, RS256};
+        let rules = [HS256, RS256, ES256, EdDSA].map(|algorithm| {
+            let mut validation = Validation::new(algorithm);
             validation.leeway = LEEWAY;
             validation.validate_nbf = true;
             let mut required = HashSet::from(["exp".to_owned(), "sub".to_owned()]);
@@ -96,36 +124,65 @@ impl AppAuth {
                 None => validation.validate_aud = false,
             }
             validation.required_spec_claims = required;
-            Verifier { key: DecodingKey::from_secret(secret.expose()), validation }
-        };
-        let (issuer, audience) = (config.app_issuer.as_deref(), config.app_audience.as_deref());
-        let mut verifiers = vec![verifier(&config.app_secret, issuer, audience)];
-        if let Some(secret) = &config.demo {
-            verifiers.push(verifier(secret, Some(DEMO_ISSUER), None));
-        }
-        let demo = config.demo.as_ref().map(|secret| EncodingKey::from_secret(secret.expose()));
-        Self { verifiers, demo }
+            (algorithm, validation)
+        });
+        Self(rules.into())
     }
 
-    /// The user of a token; `None` if it is not a valid app token.
-    pub fn verify(&self, token: &str) -> Option<AppUser> {
-        let header = decode_header(token).ok()?;
-        if header.typ.is_some_and(|typ| typ.eq_ignore_ascii_case(WEB_TOKEN_TYPE)) {
-            return None;
-        }
-        let claims = self.verifiers.iter().find_map(|verifier| {
-            decode::<AppClaims>(token, &verifier.key, &verifier.validation).ok()
-        })?;
-        let AppClaims { sub, name, picture, .. } = claims.claims;
-        if sub.is_empty() || sub.len() > MAX_USER {
-            return None;
-        }
-        let text = |value: Option<serde_json::Value>, max| match value {
-            Some(serde_json::Value::String(text)) if text.len() <= max => Some(text),
-            _ => None,
+    /// The claims, if one of the keys has signed them.
+    fn check(&self, token: &str, header: &Header, keys: &[VerifyingKey]) -> Option<AppClaims> {
+        let (_, validation) = self.0.iter().find(|(algorithm, _)| *algorithm == header.alg)?;
+        let named = |key: &&VerifyingKey| {
+            key.algorithm == header.alg
+                && (key.id.is_none() || header.kid.is_none() || key.id == header.kid)
         };
-        let profile = Profile { name: text(name, MAX_NAME), picture: text(picture, MAX_PICTURE) };
-        Some(AppUser { user: sub, profile })
+        keys.iter().filter(named).find_map(|key| {
+            decode::<AppClaims>(token, &key.key, validation).ok().map(|data| data.claims)
+        })
+    }
+}
+
+impl AppAuth {
+    /// A verifier for what is configured, and for the demo's users if it is on. `key_set` is there
+    /// where the configuration names one.
+    pub fn new(config: &Config, key_set: Option<KeySet>) -> Self {
+        let rules = Rules::new(config.app_issuer.as_deref(), config.app_audience.as_deref());
+        let mut keys = match &config.app_keys.current {
+            AppKey::Secret(secret) => vec![secret_key(secret)],
+            AppKey::Public(keys) => keys.clone(),
+            AppKey::Jwks(_) => Vec::new(),
+        };
+        keys.extend(config.app_keys.previous.as_ref().map(secret_key));
+        let demo = config.demo.as_ref().map(|secret| Demo {
+            rules: Rules::new(Some(DEMO_ISSUER), None),
+            verifying: secret_key(secret),
+            signing: EncodingKey::from_secret(secret.expose()),
+        });
+        Self { rules, keys, key_set, demo }
+    }
+
+    /// The user of a token.
+    ///
+    /// # Errors
+    /// [`NotVerified`].
+    pub async fn verify(&self, token: &str) -> Result<AppUser, NotVerified> {
+        let header = decode_header(token).map_err(|_| NotVerified::Invalid)?;
+        if header.typ.as_deref().is_some_and(|typ| typ.eq_ignore_ascii_case(WEB_TOKEN_TYPE)) {
+            return Err(NotVerified::Invalid);
+        }
+        let mut claims = self.rules.check(token, &header, &self.keys);
+        if let (None, Some(demo)) = (&claims, &self.demo) {
+            claims = demo.rules.check(token, &header, std::slice::from_ref(&demo.verifying));
+        }
+        if let (None, Some(key_set)) = (&claims, &self.key_set)
+            && header.alg != Algorithm::HS256
+        {
+            claims = match key_set.find(header.kid.as_deref()).await {
+                Found::Keys(keys) => self.rules.check(token, &header, &keys),
+                Found::Away => return Err(NotVerified::KeysAway),
+            };
+        }
+        claims.and_then(user).ok_or(NotVerified::Invalid)
     }
 
     /// An app token for a demo user, good for an hour; `None` if there is no such user or no demo.
@@ -138,6 +195,21 @@ impl AppAuth {
             name: Some(user.name.into()),
             picture: None,
         };
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, self.demo.as_ref()?).ok()
+        let key = &self.demo.as_ref()?.signing;
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, key).ok()
     }
+}
+
+/// The user of claims that are verified.
+fn user(claims: AppClaims) -> Option<AppUser> {
+    let AppClaims { sub, name, picture, .. } = claims;
+    if sub.is_empty() || sub.len() > MAX_USER {
+        return None;
+    }
+    let text = |value: Option<serde_json::Value>, max| match value {
+        Some(serde_json::Value::String(text)) if text.len() <= max => Some(text),
+        _ => None,
+    };
+    let profile = Profile { name: text(name, MAX_NAME), picture: text(picture, MAX_PICTURE) };
+    Some(AppUser { user: sub, profile })
 }

@@ -4,11 +4,16 @@ use std::{collections::HashSet, time::Duration};
 
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
+    jwk::JwkSet,
 };
 use serde::{Deserialize, Serialize};
 
 use super::WEB_TOKEN_TYPE;
-use crate::{clock::Timestamp, config::Config, keys::LoginId};
+use crate::{
+    clock::Timestamp,
+    config::{Config, Secret, TokenKey, pem::VerifyingKey},
+    keys::LoginId,
+};
 
 #[derive(Serialize, Deserialize)]
 struct WebClaims {
@@ -43,12 +48,12 @@ pub struct WebLogin {
     pub expires_at: u64,
 }
 
-/// Signs with HS256.
+/// Signs with the first key, accepts what any of the keys has signed.
 pub struct Issuer {
     signing: EncodingKey,
-    verifying: DecodingKey,
-    validation: Validation,
+    verifying: Vec<(VerifyingKey, Validation)>,
     header: Header,
+    key_set: Option<JwkSet>,
     issuer: String,
     audience: Option<String>,
     ttl: Duration,
@@ -58,30 +63,45 @@ pub struct Issuer {
 const PLATFORM: &str = "web";
 
 impl Issuer {
-    /// An issuer with the configured secret.
+    /// An issuer with the configured keys.
     pub fn new(config: &Config) -> Self {
-        let secret = config.token_secret.expose();
-        let mut validation = Validation::new(Algorithm::HS256);
-        // These are our own clocks' times: nothing to be lenient about.
-        validation.leeway = 0;
-        validation.required_spec_claims =
-            ["exp", "sub", "iss"].map(str::to_owned).into_iter().collect::<HashSet<_>>();
-        validation.set_issuer(&[&config.token_issuer]);
-        match &config.token_audience {
-            Some(audience) => validation.set_audience(&[audience]),
-            None => validation.validate_aud = false,
-        }
-        let mut header = Header::new(Algorithm::HS256);
+        let secret = |secret: &Secret| VerifyingKey {
+            algorithm: Algorithm::HS256,
+            key: DecodingKey::from_secret(secret.expose()),
+            id: None,
+        };
+        let (signing, mut verifying, key_set) = match &config.token_keys.current {
+            TokenKey::Secret(current) => {
+                (EncodingKey::from_secret(current.expose()), vec![secret(current)], None)
+            }
+            TokenKey::Private(keys) => {
+                let set = JwkSet { keys: keys.iter().map(|key| key.jwk.clone()).collect() };
+                let public = keys.iter().map(|key| key.public.clone()).collect();
+                (keys[0].key.clone(), public, Some(set))
+            }
+        };
+        let mut header = Header::new(verifying[0].algorithm);
         header.typ = Some(WEB_TOKEN_TYPE.into());
+        header.kid = verifying[0].id.clone();
+        verifying.extend(config.token_keys.previous.as_ref().map(secret));
+        let rules = |key: VerifyingKey| {
+            let validation = validation(key.algorithm, config);
+            (key, validation)
+        };
         Self {
-            signing: EncodingKey::from_secret(secret),
-            verifying: DecodingKey::from_secret(secret),
-            validation,
+            signing,
+            verifying: verifying.into_iter().map(rules).collect(),
             header,
+            key_set,
             issuer: config.token_issuer.clone(),
             audience: config.token_audience.clone(),
             ttl: config.token_ttl,
         }
+    }
+
+    /// The public keys; `None` where web tokens are signed with a secret.
+    pub fn key_set(&self) -> Option<&JwkSet> {
+        self.key_set.as_ref()
     }
 
     /// A token for `user` whose `jti` is the login's id.
@@ -98,16 +118,22 @@ impl Issuer {
             amr: vec!["qr".into()],
         };
         let token = encode(&self.header, &claims, &self.signing)
-            .expect("an HMAC over strings and numbers cannot fail");
+            .expect("a key that was read at the start signs");
         WebToken { token, expires_at }
     }
 
     /// What a token says, if it is ours and still good; whether it was revoked, the store knows.
     pub fn verify(&self, token: &str) -> Option<WebLogin> {
-        if decode_header(token).ok()?.typ.as_deref() != Some(WEB_TOKEN_TYPE) {
+        let header = decode_header(token).ok()?;
+        if header.typ.as_deref() != Some(WEB_TOKEN_TYPE) {
             return None;
         }
-        let claims = decode::<WebClaims>(token, &self.verifying, &self.validation).ok()?.claims;
+        let claims = self
+            .verifying
+            .iter()
+            .filter(|(key, _)| key.algorithm == header.alg && key.id == header.kid)
+            .find_map(|(key, rules)| decode::<WebClaims>(token, &key.key, rules).ok())?
+            .claims;
         let id = LoginId::parse(&claims.jti)?;
         (claims.platform == PLATFORM).then_some(WebLogin {
             user: claims.sub,
@@ -115,4 +141,19 @@ impl Issuer {
             expires_at: claims.exp,
         })
     }
+}
+
+/// What is demanded of a web token that is signed with this algorithm.
+fn validation(algorithm: Algorithm, config: &Config) -> Validation {
+    let mut validation = Validation::new(algorithm);
+    // These are our own clocks' times: nothing to be lenient about.
+    validation.leeway = 0;
+    validation.required_spec_claims =
+        ["exp", "sub", "iss"].map(str::to_owned).into_iter().collect::<HashSet<_>>();
+    validation.set_issuer(&[&config.token_issuer]);
+    match &config.token_audience {
+        Some(audience) => validation.set_audience(&[audience]),
+        None => validation.validate_aud = false,
+    }
+    validation
 }

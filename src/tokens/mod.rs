@@ -2,12 +2,14 @@
 
 mod app_auth;
 mod issuer;
+pub mod key_set;
+pub mod outgoing;
 mod sealed;
 
 use aws_lc_rs::hmac;
 
 pub use self::{
-    app_auth::{AppAuth, AppUser, DemoUser},
+    app_auth::{AppAuth, AppUser, DemoUser, NotVerified},
     issuer::{Issuer, WebLogin, WebToken},
     sealed::{SealBroken, open, seal},
 };
@@ -17,9 +19,10 @@ use crate::config::Secret;
 /// neither is ever taken for the other, not even where both secrets are the same.
 pub const WEB_TOKEN_TYPE: &str = "scanlogin+jwt";
 
-/// The key with which the app tokens of demo users are signed.
-pub fn demo_secret(token_secret: &Secret) -> Secret {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, token_secret.expose());
+/// The key with which the app tokens of demo users are signed, derived from the one that signs web
+/// tokens.
+pub fn demo_secret(root: &[u8]) -> Secret {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, root);
     Secret::new(hmac::sign(&key, b"scanlogin demo users").as_ref())
 }
 

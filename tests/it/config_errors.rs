@@ -2,10 +2,12 @@
 
 use std::{net::TcpListener, process::Output, time::Duration};
 
+use jsonwebtoken::Algorithm;
 use tokio::time::timeout;
 
 use crate::helpers::{
     Browser, Phone, Process, RedisServer, Settings, free_port,
+    pem::Keys,
     service::{APP_SECRET, TOKEN_SECRET, command},
 };
 
@@ -78,12 +80,19 @@ async fn each_wrong_value_names_its_variable_what_was_wrong_and_an_example() {
         ("WORKERS", "0", "1 to"),
         ("LOG", "scanlogin=loud", "scanlogin=loud"),
         ("LOG_FORMAT", "xml", "text, json"),
+        ("APP_JWKS_URL", "accounts.example.com", "not a URL"),
+        ("APP_JWKS_URL", "http://accounts.example.com/jwks.json", "must begin with https://"),
+        ("APP_JWKS_URL", "ftp://127.0.0.1/jwks.json", "must begin with https://"),
+        ("APP_JWKS_URL", "https://user:word@accounts.example.com/", "must not hold a user"),
         ("DEMO", "yes", "true, false, unsafe"),
         ("DEMO", "true", "beside an app secret"),
     ] {
         let variable = format!("SCANLOGIN_{name}");
         let example = format!("for example {variable}=");
-        let settings = Settings::embedded().with(name, value);
+        let mut settings = Settings::embedded().with(name, value);
+        if name == "APP_JWKS_URL" {
+            settings = settings.without("APP_JWT_SECRET");
+        }
         assert_refused(&settings, &[], &[&variable, what, &example]).await;
     }
 }
@@ -120,6 +129,75 @@ async fn what_does_not_fit_together_is_refused() {
     }
     let no_file = tls.with("REDIS_URL", "rediss://127.0.0.1:1").with("REDIS_CA_FILE", "/no/file");
     assert_refused(&no_file, &[], &["SCANLOGIN_REDIS_CA_FILE", "/no/file"]).await;
+}
+
+#[tokio::test]
+async fn exactly_one_way_to_verify_and_to_sign_is_wanted() {
+    let keys = Keys::new();
+    keys.make("key", Algorithm::ES256);
+    let (public, private) = (keys.path("key.pub"), keys.path("key.pem"));
+    let url = "https://accounts.example.com/jwks.json";
+    for (name, value) in [
+        ("APP_JWT_PUBLIC_KEY_FILE", &*public),
+        ("APP_JWKS_URL", url),
+        ("TOKEN_PRIVATE_KEY_FILE", &private),
+    ] {
+        let variable = format!("SCANLOGIN_{name}");
+        let beside = if name.starts_with("APP") { "APP_JWT_SECRET" } else { "TOKEN_SECRET" };
+        let beside = format!("is set beside SCANLOGIN_{beside}: exactly one of");
+        let settings = Settings::embedded().with(name, value);
+        assert_refused(&settings, &[], &[&variable, &beside, "for example"]).await;
+    }
+    let settings = Settings::embedded().without("APP_JWT_SECRET").with("APP_JWKS_URL", url);
+    let both = settings.with("APP_JWT_PUBLIC_KEY_FILE", &public);
+    let words = ["SCANLOGIN_APP_JWKS_URL", "beside SCANLOGIN_APP_JWT_PUBLIC_KEY_FILE"];
+    assert_refused(&both, &[], &words).await;
+    for name in ["APP_JWT_SECRET", "TOKEN_SECRET"] {
+        let previous = format!("{name}_PREVIOUS");
+        let none = Settings::embedded().without("APP_JWT_SECRET").without("TOKEN_SECRET");
+        let words = [&*format!("SCANLOGIN_{previous}"), "only accepted, never signed with"];
+        assert_refused(&none.with(&previous, APP_SECRET), &[], &words).await;
+        let short = Settings::embedded().with(&previous, "short");
+        assert_refused(&short, &[], &[&format!("SCANLOGIN_{previous}"), "5 bytes"]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_key_file_that_cannot_be_used_says_what_is_wrong_with_it() {
+    let keys = Keys::new();
+    keys.make("key", Algorithm::ES256);
+    keys.openssl("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384 -out p384.pem");
+    keys.openssl("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:secp256k1 -out k1.pem");
+    keys.openssl("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:1024 -out small.pem");
+    for name in ["p384", "k1", "small"] {
+        keys.openssl(&format!("pkey -in {name}.pem -pubout -out {name}.pub"));
+    }
+    keys.openssl("pkey -in key.pem -aes256 -passout pass:word -out encrypted.pem");
+    keys.openssl("req -x509 -key key.pem -subj /CN=x -days 2 -out key.crt");
+    keys.write("none", "no key at all\n");
+    keys.write("second", &(keys.text("key.pub") + &keys.text("p384.pub")));
+    let (app, token) = ("APP_JWT_PUBLIC_KEY_FILE", "TOKEN_PRIVATE_KEY_FILE");
+    for (name, file, what) in [
+        (app, "missing", "cannot be read"),
+        (app, "none", "holds no key in PEM form"),
+        (app, "key.pem", "is a private key, which does not belong here"),
+        (app, "key.crt", "is a certificate"),
+        (app, "p384.pub", "not on the curve P-256"),
+        (app, "k1.pub", "not on the curve P-256"),
+        (app, "small.pub", "less than 2048 bits"),
+        (app, "second", "key 2 (PUBLIC KEY) is not on the curve P-256"),
+        (token, "missing", "cannot be read"),
+        (token, "none", "holds no key in PEM form"),
+        (token, "key.pub", "is not a private key"),
+        (token, "encrypted.pem", "is encrypted"),
+        (token, "p384.pem", "is not an RSA (2048 bits or more), P-256 or Ed25519"),
+        (token, "small.pem", "2048 bits"),
+    ] {
+        let settings = Settings::embedded().without("APP_JWT_SECRET").without("TOKEN_SECRET");
+        let (variable, path) = (format!("SCANLOGIN_{name}"), keys.path(file));
+        let settings = settings.with(name, &path);
+        assert_refused(&settings, &[], &[&variable, &path, what, "for example"]).await;
+    }
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ impl Drop for Listener {
     }
 }
 
-/// Keeps a listener at each primary; returns only when the registry is gone.
+/// Keeps a listener at each primary; returns only when the registry, or one of them, is gone.
 pub(super) async fn run<A: Wakeable>(
     instance: Rc<Instance<A>>,
     handle: Handle,
@@ -64,6 +64,9 @@ pub(super) async fn run<A: Wakeable>(
             Ok(map) if map != known => {
                 if map.primaries != known.primaries {
                     tracing::info!(primaries = map.primaries.len(), "the Cluster's map changed");
+                    if !known.primaries.is_empty() {
+                        instance.connector.note_disturbance();
+                    }
                     follow(&instance, &handle, &unheard, &canary, &map, &mut listeners).await;
                     let reason = ResyncReason::Topology;
                     if instance.mechanisms.resync
@@ -84,7 +87,9 @@ pub(super) async fn run<A: Wakeable>(
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the Cluster's map cannot be read"),
         }
-        if !instance.registry.is_alive() {
+        // A supervisor ends only where the registry is gone, or by a panic; and then nobody else
+        // would notice that its node is not listened to any more.
+        if listeners.values().any(|listener| listener.task.is_finished()) {
             return;
         }
         sleep(LOOK).await;
@@ -108,7 +113,7 @@ async fn follow<A: Wakeable>(
     for node in gone {
         listeners.remove(&node);
         unheard.set_node(Some(node.clone()), false).await;
-        let _ = instance.metrics.feed_connected.remove_label_values(&[&node.to_string()]);
+        instance.metrics.feed_connected.forget(&node.to_string(), instance.line);
     }
     // The map first, then the listeners: each starts from the logins that the map gives it.
     let queues: BTreeMap<Node, Rc<Queue>> = map

@@ -8,7 +8,10 @@ mod lines;
 mod probe;
 mod supervisor;
 
-use std::{rc::Rc, sync::Arc};
+use std::{
+    rc::Rc,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use tokio::sync::Notify;
 
@@ -17,6 +20,7 @@ use self::{lines::Unheard, supervisor::Supervisor};
 use crate::{
     clock::Clock,
     config::RedisNodes,
+    crash::Crash,
     keys::Entropy,
     metrics::Metrics,
     registry::{RegistryAddr, Wakeable},
@@ -40,6 +44,8 @@ impl Default for Mechanisms {
 
 /// What a feed belongs to.
 pub struct Instance<A: Wakeable> {
+    /// Which of the instance's feeds it is.
+    pub line: usize,
     /// Whom to tell.
     pub registry: RegistryAddr<A>,
     /// How to reach Redis.
@@ -50,11 +56,15 @@ pub struct Instance<A: Wakeable> {
     pub clock: Clock,
     /// What is turned on.
     pub mechanisms: Mechanisms,
+    /// Whether an operator was told that there are no notifications: one of the feeds says it once.
+    pub warned: Arc<AtomicBool>,
+    /// Makes it die, in a test.
+    pub crash: Crash,
     /// Told once, when the feed has listened or polled for the first time.
     pub ready: Rc<Notify>,
 }
 
-/// Keeps the feed up for ever; returns only when the registry is gone.
+/// Keeps the feed up for ever; returns only when the registry is gone, or a part of the feed.
 pub async fn run<A: Wakeable>(instance: Instance<A>, handle: Handle) {
     let instance = Rc::new(instance);
     let names = instance.connector.names().clone();
@@ -69,7 +79,7 @@ pub async fn run<A: Wakeable>(instance: Instance<A>, handle: Handle) {
     }
 }
 
-/// Each instance has a canary of its own.
+/// Each feed has a canary of its own.
 fn canary_name() -> String {
     Entropy::Os.bytes::<8>().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,6 +1,6 @@
 //! One node's feed: connect, subscribe, probe, and start again when in doubt.
 
-use std::{cell::Cell, collections::HashMap, rc::Rc, time::Duration};
+use std::{cell::Cell, collections::HashMap, rc::Rc, sync::atomic::Ordering, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use redis::{
@@ -20,6 +20,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     config::Node,
+    crash::Part,
     keys::{Entropy, LoginId},
     metrics::ResyncReason,
     registry::{Changed, Resync, Snapshot, Wakeable},
@@ -71,7 +72,6 @@ pub(super) struct Supervisor<A: Wakeable> {
     node: Option<Node>,
     canary: String,
     reason: Cell<ResyncReason>,
-    warned: Cell<bool>,
 }
 
 impl<A: Wakeable> Supervisor<A> {
@@ -84,8 +84,8 @@ impl<A: Wakeable> Supervisor<A> {
         node: Option<Node>,
         canary: String,
     ) -> Self {
-        let (reason, warned) = (Cell::new(ResyncReason::Connected), Cell::new(false));
-        Self { instance, handle, queue, unheard, node, canary, reason, warned }
+        let reason = Cell::new(ResyncReason::Connected);
+        Self { instance, handle, queue, unheard, node, canary, reason }
     }
 
     /// Keeps the node's feed up for ever; returns only when the registry is gone.
@@ -96,8 +96,12 @@ impl<A: Wakeable> Supervisor<A> {
             let started = Instant::now();
             let lost = match self.meanwhile(self.connect()).await {
                 Ok((name, connection)) => {
-                    let lost = self.listen(&name, connection).await;
-                    self.instance.metrics.feed_connected.with_label_values(&[&name]).set(0.0);
+                    let crash = self.instance.crash.clone();
+                    let lost = tokio::select! {
+                        lost = self.listen(&name, connection) => lost,
+                        () = crash.comes(Part::Feed) => panic!("told to crash"),
+                    };
+                    self.instance.metrics.feed_connected.down(&name, self.instance.line);
                     lost
                 }
                 Err(lost) => lost,
@@ -105,6 +109,7 @@ impl<A: Wakeable> Supervisor<A> {
             if matches!(lost, Lost::NoRegistry) {
                 return;
             }
+            self.instance.connector.note_disturbance();
             self.set_unheard(true).await;
             self.reason.set(match lost {
                 Lost::Deaf => ResyncReason::Probe,
@@ -186,7 +191,7 @@ impl<A: Wakeable> Supervisor<A> {
             let channels = chunk.iter().map(|id| self.instance.connector.names().channel(*id));
             self.subscribe(connection, channels.collect()).await?;
         }
-        self.instance.metrics.feed_connected.with_label_values(&[name]).set(1.0);
+        self.instance.metrics.feed_connected.up(name, self.instance.line);
 
         let mut in_flight = FuturesUnordered::new();
         let mut probe = self.instance.mechanisms.probe.then(Probe::new);
@@ -315,7 +320,7 @@ impl<A: Wakeable> Supervisor<A> {
     }
 
     async fn not_to_be_had(&self) {
-        if !self.warned.replace(true) {
+        if !self.instance.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 "Redis sends no keyspace notifications and does not let us turn them on: set \
                  notify-keyspace-events to K$ there. Until then all waiting logins are read once \

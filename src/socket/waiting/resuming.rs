@@ -1,6 +1,6 @@
 //! A browser that comes back (spec 2.2).
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use actix::{ActorFutureExt, AsyncContext, WrapFuture};
 
@@ -8,12 +8,15 @@ use super::{Ctx, Phase, Reading, Waiting, Worker};
 use crate::{
     clock::Timestamp,
     close::Close,
-    keys::Resume,
-    login::{Because, Held, Login, State},
-    metrics::ResumeResult,
+    keys::{Hash, LoginId, Resume},
+    login::{Because, CONFIRM, Held, Login, State},
+    metrics::{ResumeResult, StoreErrorKind},
     registry::{ConnId, Detach, Register, Wake},
-    store::StoreError,
+    store::{ResumeDone, StoreError, redis::DOUBT},
 };
+
+/// Pause before an unknown login is asked for again, and most of the jitter that is added.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// What was found: what the owner holds now, and the record as it stands since the subscription.
 type Resumed = Option<(Box<Held>, Option<Login>)>;
@@ -41,6 +44,37 @@ impl Drop for Taken {
     }
 }
 
+/// Takes the login over; `None`: it is over, and stays so.
+///
+/// A login that is not found may be one that Redis forgot a moment ago, and that the instance
+/// which held it last is about to make again: while that is possible, it is asked for again, and
+/// where there is no end of it, that is the store's failure. Who is told that it is over at last may
+/// rely on that, whenever that other instance finds Redis again: no phone will be told 100 about it.
+async fn take(worker: &Worker, id: LoginId, proof: &Hash) -> Result<Option<Login>, StoreError> {
+    let asked = worker.clock.now();
+    loop {
+        match worker.store.resume(id, proof).await? {
+            ResumeDone::Resumed(login) => return Ok(Some(*login)),
+            ResumeDone::Refused => return Ok(None),
+            ResumeDone::Unknown if worker.store.may_have_forgotten() => {
+                if worker.clock.now().since(asked) > DOUBT {
+                    let detail = "it may have forgotten this login".into();
+                    return Err(StoreError { kind: StoreErrorKind::Other, detail });
+                }
+                let jitter = u32::from(worker.entropy.bytes::<1>()[0]);
+                tokio::time::sleep(ASK_AGAIN + ASK_AGAIN * jitter / 255).await;
+            }
+            ResumeDone::Unknown => {
+                // Longer than any login that was open until now may wait and be confirmed.
+                let longest = worker.config.wait + CONFIRM;
+                if worker.store.bury(id, proof, longest).await? {
+                    return Ok(None);
+                }
+            }
+        }
+    }
+}
+
 impl Waiting {
     pub(super) fn resume(&mut self, secret: &str, ctx: &mut Ctx) {
         self.phase = Phase::Resuming;
@@ -52,9 +86,7 @@ impl Waiting {
         let (worker, conn, socket) = (self.worker.clone(), self.conn, ctx.address().downgrade());
         let attempt = async move {
             let Resume { id, seed } = secret;
-            let Some(login) = worker.store.resume(id, &seed.proof()).await? else {
-                return Ok(None);
-            };
+            let Some(login) = take(&worker, id, &seed.proof()).await? else { return Ok(None) };
             let held = Box::new(Held::of(id, seed, &login));
             let mut schedule = Self::schedule(&held, worker.store.now());
             if !matches!(login.state, State::Waiting { .. }) {

@@ -20,7 +20,7 @@ use redis::{
     io::tcp::TcpSettings,
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use super::names::Names;
 use crate::{
@@ -35,6 +35,10 @@ use crate::{
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a connection may take to be made.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long after a connection was made anew Redis counts as one that may have forgotten: other
+/// instances need this long to notice (the probe's 5 s and its 2 s, or 5 s between two attempts to
+/// connect), and then to read all their records again.
+pub const DOUBT: Duration = Duration::from_secs(8);
 
 /// Knows how to reach Redis.
 pub struct Connector {
@@ -44,6 +48,8 @@ pub struct Connector {
     /// What Redis's clock shows more than ours, in microseconds.
     clock_offset: AtomicI64,
     kept: Mutex<HashMap<Node, MultiplexedConnection>>,
+    /// When a connection was last lost, or made in the place of one that was.
+    disturbed: Mutex<Option<Instant>>,
 }
 
 impl Connector {
@@ -72,6 +78,7 @@ impl Connector {
             names,
             clock_offset: AtomicI64::new(0),
             kept: Mutex::default(),
+            disturbed: Mutex::default(),
         })
     }
 
@@ -85,6 +92,22 @@ impl Connector {
         let middle = sent + received.since(sent) / 2;
         let offset = theirs.as_micros() as i64 - middle.as_micros() as i64;
         self.clock_offset.store(offset, Ordering::Relaxed);
+    }
+
+    /// Whether Redis may have forgotten lately. Whatever makes it forget (a restart without
+    /// persistence, a failover that lost writes) breaks its connections too: what it knows no more
+    /// is found missing over one that was made after that.
+    pub fn may_have_forgotten(&self) -> bool {
+        self.disturbed().is_some_and(|at| at.elapsed() < DOUBT)
+    }
+
+    /// A connection was lost, or made in the place of one that was.
+    pub fn note_disturbance(&self) {
+        *self.disturbed() = Some(Instant::now());
+    }
+
+    fn disturbed(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.disturbed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What Redis's clock shows more than ours, in microseconds, as last noted.
@@ -339,14 +362,27 @@ impl ConnectionLike for Connection {
 }
 
 /// What bb8 calls to make connections and to look after them.
-pub(super) struct Manager(pub(super) Arc<Connector>);
+pub(super) struct Manager {
+    connector: Arc<Connector>,
+    /// Whether it has made one before.
+    again: AtomicBool,
+}
+
+impl Manager {
+    pub(super) fn new(connector: Arc<Connector>) -> Self {
+        Self { connector, again: AtomicBool::new(false) }
+    }
+}
 
 impl bb8::ManageConnection for Manager {
     type Connection = Connection;
     type Error = RedisError;
 
     async fn connect(&self) -> Result<Connection, RedisError> {
-        let link = self.0.connect_any().await?;
+        let link = self.connector.connect_any().await?;
+        if self.again.swap(true, Ordering::Relaxed) {
+            self.connector.note_disturbance();
+        }
         Ok(Connection { link, broken: Arc::default() })
     }
 

@@ -2,6 +2,7 @@
 
 mod connect;
 mod names;
+mod outbox;
 mod record;
 
 use std::{
@@ -17,15 +18,20 @@ use redis::{FromRedisValue, Script, ScriptInvocation};
 
 use self::connect::{Manager, NotMade, store_error};
 pub use self::{
-    connect::{CONNECT_TIMEOUT, Connection, Connector, RESPONSE_TIMEOUT},
+    connect::{CONNECT_TIMEOUT, Connection, Connector, DOUBT, RESPONSE_TIMEOUT},
     names::{Names, slot_of},
 };
-use super::{Backend, EndDone, NewLogin, ScanDone, StoreError};
+use super::{
+    Backend, EndDone, NewLogin, ResumeDone, ScanDone, StoreError,
+    outbox::{Put, Revocation, Taken},
+};
 use crate::{
     clock::{Clock, Timestamp},
     config::RedisNodes,
     keys::{Claim, Hash, LoginId},
-    login::{Answer, Attempt, Because, Codes, Login, OwnerRefusal, PhoneRefusal, Profile, Then},
+    login::{
+        Answer, Attempt, Because, Codes, Login, OwnerRefusal, PhoneRefusal, Profile, Protocol, Then,
+    },
     metrics::StoreErrorKind,
 };
 
@@ -42,6 +48,8 @@ macro_rules! script {
 }
 script!(CREATE, "create.lua");
 script!(SCAN, "scan.lua");
+script!(RESERVE, "reserve.lua");
+script!(RELEASE, "release.lua");
 script!(DECIDE, "decide.lua");
 script!(ACKNOWLEDGE, "acknowledge.lua");
 script!(END, "end.lua");
@@ -87,7 +95,7 @@ impl RedisStore {
             .retry_connection(false)
             .test_on_check_out(false)
             .error_sink(Box::new(not_made.clone()))
-            .build_unchecked(Manager(connector.clone()));
+            .build_unchecked(Manager::new(connector.clone()));
         Self { pool, not_made, connector, clock, away_until: Cell::new(Timestamp::default()) }
     }
 
@@ -148,13 +156,6 @@ impl RedisStore {
         self.run(async |connection| call.invoke_async(connection).await).await
     }
 
-    /// Ends the user's current web login if it is this one.
-    async fn revoke_current(&self, user: &str, id: LoginId) -> Result<bool, StoreError> {
-        let mut call = REVOKE_CURRENT.key(self.connector.names().user(user));
-        call.arg(id.as_bytes());
-        self.script(&call).await
-    }
-
     fn login_key(&self, id: LoginId) -> String {
         self.connector.names().login(id)
     }
@@ -175,6 +176,10 @@ fn phone_refusal(tag: u8) -> Result<PhoneRefusal, StoreError> {
         NOT_YOURS => Ok(PhoneRefusal::NotYours),
         other => Err(nonsense(format_args!("a script answered {other}"))),
     }
+}
+
+fn told(answer: u8) -> Answer {
+    if answer == 1 { Answer::Claimed } else { Answer::Approved }
 }
 
 fn micros(duration: Duration) -> u64 {
@@ -214,7 +219,7 @@ impl Backend for RedisStore {
         if !matches!(tag, OK | REPEATED) {
             return Ok(Err(phone_refusal(tag)?));
         }
-        let answer = if answer == 1 { Answer::Claimed } else { Answer::Approved };
+        let answer = told(answer);
         let facts = if raw.is_empty() {
             None
         } else {
@@ -222,6 +227,50 @@ impl Backend for RedisStore {
             login.facts.map(|facts| (facts, login.created))
         };
         Ok(Ok(ScanDone { answer, repeated: tag == REPEATED, facts }))
+    }
+
+    async fn reserve(
+        &self,
+        id: LoginId,
+        code: &Hash,
+        user: &str,
+        lease: Duration,
+    ) -> Result<Result<Option<Answer>, PhoneRefusal>, StoreError> {
+        let mut call = RESERVE.key(self.login_key(id));
+        call.arg(code.as_bytes()).arg(user).arg(micros(lease));
+        let (tag, answer): (u8, u8) = self.script(&call).await?;
+        match tag {
+            OK => Ok(Ok(None)),
+            REPEATED => Ok(Ok(Some(told(answer)))),
+            other => Ok(Err(phone_refusal(other)?)),
+        }
+    }
+
+    async fn release(&self, id: LoginId, code: &Hash, user: &str) -> Result<(), StoreError> {
+        let mut call = RELEASE.key(self.login_key(id));
+        call.arg(code.as_bytes()).arg(user);
+        self.script::<u8>(&call).await.map(drop)
+    }
+
+    async fn outbox_put(&self, one: &Revocation, after: Duration) -> Result<Put, StoreError> {
+        self.put(one, after).await
+    }
+
+    async fn outbox_take(&self, most: usize) -> Result<Taken, StoreError> {
+        self.take(most).await
+    }
+
+    async fn outbox_done(&self, one: &Revocation) -> Result<(), StoreError> {
+        self.done(one).await
+    }
+
+    async fn outbox_again(
+        &self,
+        one: &Revocation,
+        next: &Revocation,
+        after: Duration,
+    ) -> Result<(), StoreError> {
+        self.again(one, next, after).await
     }
 
     async fn confirm(
@@ -277,7 +326,9 @@ impl Backend for RedisStore {
     ) -> Result<Result<(), OwnerRefusal>, StoreError> {
         let mut set = redis::cmd("SET");
         set.arg(self.connector.names().user(user)).arg(id.as_bytes()).arg("EX").arg(ttl.as_secs());
-        self.run(async |connection| set.query_async::<()>(connection).await).await?;
+        set.arg("GET");
+        let older: Option<Vec<u8>> =
+            self.run(async |connection| set.query_async(connection).await).await?;
         let mut call = ACKNOWLEDGE.key(self.login_key(id));
         call.arg(epoch);
         match self.script::<u8>(&call).await? {
@@ -286,8 +337,14 @@ impl Backend for RedisStore {
             // Redis forgot the record; the browser has its token all the same.
             GONE => Ok(Err(OwnerRefusal::Over)),
             _ => {
-                // A log-out that came before the acknowledgement stands.
-                self.revoke_current(user, id).await?;
+                // A log-out that came before the acknowledgement stands, and what this login would
+                // have replaced goes on. No longer than its token says, whatever the entry does.
+                let mut call = REVOKE_CURRENT.key(self.connector.names().user(user));
+                call.arg(id.as_bytes());
+                if let Some(older) = older.filter(|older| older != id.as_bytes()) {
+                    call.arg(older).arg(ttl.as_secs());
+                }
+                self.script::<bool>(&call).await?;
                 Ok(Err(OwnerRefusal::Over))
             }
         }
@@ -316,11 +373,34 @@ impl Backend for RedisStore {
         Ok(EndDone::Refused(why, Box::new(login)))
     }
 
-    async fn resume(&self, id: LoginId, proof: &Hash) -> Result<Option<Login>, StoreError> {
+    async fn resume(&self, id: LoginId, proof: &Hash) -> Result<ResumeDone, StoreError> {
         let mut call = RESUME.key(self.login_key(id));
         call.arg(proof.as_bytes());
-        let raw: Option<Vec<u8>> = self.script(&call).await?;
-        raw.as_deref().map(unpack).transpose()
+        let (tag, raw): (u8, Vec<u8>) = self.script(&call).await?;
+        match tag {
+            OK => Ok(ResumeDone::Resumed(Box::new(unpack(&raw)?))),
+            OVER => Ok(ResumeDone::Refused),
+            GONE => Ok(ResumeDone::Unknown),
+            other => Err(nonsense(format_args!("resume.lua answered {other}"))),
+        }
+    }
+
+    async fn bury(&self, id: LoginId, proof: &Hash, time: Duration) -> Result<bool, StoreError> {
+        // A login that nobody can own any more, over since ever. Who waits for it hears of it, as
+        // of any take-over, and who would make it again finds it there.
+        let zero = Timestamp::default();
+        let codes = Codes { start: zero, rotate: None, first: 1, hashes: Vec::new() };
+        let over = Login::new(u32::MAX, Protocol::Json, *proof, codes, zero, zero);
+        let mut set = redis::cmd("SET");
+        set.arg(self.login_key(id)).arg(record::pack(&over)).arg("NX");
+        set.arg("PX").arg(time.as_millis() as u64);
+        let set: Option<String> =
+            self.run(async |connection| set.query_async(connection).await).await?;
+        Ok(set.is_some())
+    }
+
+    fn may_have_forgotten(&self) -> bool {
+        self.connector.may_have_forgotten()
     }
 
     async fn reclaim(&self, id: LoginId, login: &Login) -> Result<Login, StoreError> {
@@ -341,7 +421,9 @@ impl Backend for RedisStore {
         let mut call = REVOKE_PENDING.key(self.login_key(id));
         call.arg(user);
         let pending: bool = self.script(&call).await?;
-        let current = self.revoke_current(user, id).await?;
+        let mut call = REVOKE_CURRENT.key(self.connector.names().user(user));
+        call.arg(id.as_bytes());
+        let current: bool = self.script(&call).await?;
         Ok(pending || current)
     }
 

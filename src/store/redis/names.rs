@@ -38,6 +38,11 @@ impl Names {
         format!("{}u:{}", self.prefix, user_hash(user))
     }
 
+    /// The queue of what the webhook must still be told.
+    pub fn outbox(&self) -> String {
+        format!("{}outbox", self.prefix)
+    }
+
     /// The channel on which Redis announces changes of a login's record.
     pub fn channel(&self, id: LoginId) -> String {
         let mut name = String::with_capacity(self.channel_prefix.len() + 22);

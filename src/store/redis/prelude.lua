@@ -1,7 +1,7 @@
 -- In front of every script: the positions in the record (record.rs), loading and saving.
 -- Scripts are the Redis twin of login.rs, and tests/it/conformance.rs holds both to the same rules.
 local STATE, EPOCH, PROTOCOL, CREATED, CHANGED, END, PROOF = 1, 2, 3, 4, 5, 6, 7
-local START, ROTATE, FIRST, HASHES, FACTS, SCAN, SEALED = 8, 9, 10, 11, 12, 13, 14
+local START, ROTATE, FIRST, HASHES, FACTS, SCAN, SEALED, RESERVED = 8, 9, 10, 11, 12, 13, 14, 15
 -- Within SCAN[1]:
 local USER, CODE, NUMBER, CLAIM, ANSWER, NAME, PICTURE = 1, 2, 3, 4, 5, 6, 7
 local OK, REPEATED, UNKNOWN, CONFLICT, NOT_YOURS = 0, 1, 2, 3, 4
@@ -26,17 +26,48 @@ local function save(r)
   return raw
 end
 
+-- The position of the code with this hash, from 0.
+local function code_index(r, code)
+  local index
+  for i = 0, #r[HASHES] / 16 - 1 do
+    if string.sub(r[HASHES], i * 16 + 1, i * 16 + 16) == code then index = i end
+  end
+  return index
+end
+
+-- Whether the login is kept for another user. RESERVED[1]: user, code hash, until
+local function kept_from(r, user)
+  local one = r[RESERVED] and r[RESERVED][1]
+  return one and now < one[3] and one[1] ~= user
+end
+
+-- Whether this code's window of time is open, or kept open for this user.
+local function is_open(r, index, user, code)
+  local one = r[RESERVED] and r[RESERVED][1]
+  if one and now < one[3] and one[1] == user and one[2] == code then return true end
+  if r[ROTATE] == 0 then return true end
+  local from = r[START] + index * r[ROTATE]
+  return now >= from and now < from + r[ROTATE] + GRACE
+end
+
+local function unreserve(r)
+  if not r[RESERVED] then return end
+  r[RESERVED] = nil
+  if r[SEALED] == '' then r[SEALED] = nil end
+  if #r[SCAN] == 0 then r[SCAN] = nil end
+end
+
 local function finish(r, ending)
   r[STATE], r[CHANGED], r[END] = ending, now, now + RECEIPT
   r[HASHES], r[FACTS] = '', { '', '', '' }
-  r[SEALED] = nil
+  r[SEALED], r[RESERVED] = nil, nil
   save(r)
 end
 
 local function approve(r, sealed, collect)
   r[STATE], r[CHANGED], r[END] = APPROVED, now, now + collect
   r[FACTS] = { '', '', '' }
-  r[SEALED] = sealed
+  r[SEALED], r[RESERVED] = sealed, nil
   save(r)
 end
 

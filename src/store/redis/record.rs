@@ -13,7 +13,7 @@ use serde_bytes::ByteBuf;
 use crate::{
     clock::Timestamp,
     keys::Hash,
-    login::{Answer, Codes, Ending, Facts, Login, Profile, Protocol, Scan, State},
+    login::{Answer, Codes, Ending, Facts, Login, Profile, Protocol, Reservation, Scan, State},
 };
 
 /// The array. Times are microseconds since the Unix epoch; absent texts are empty.
@@ -36,6 +36,9 @@ pub(super) struct Record {
     scan: Vec<ScanRecord>,
     #[serde(default)]
     sealed: ByteBuf,
+    /// Empty unless the login is kept for a user: user, code, until when.
+    #[serde(default)]
+    reserved: Vec<(String, ByteBuf, u64)>,
 }
 
 #[derive(Debug, PartialEq, Eq, Deserialize)]
@@ -139,6 +142,14 @@ impl Record {
             facts: (facts.ip, facts.user_agent, facts.origin),
             scan: scan.into_iter().collect(),
             sealed: sealed.map(ByteBuf::from).unwrap_or_default(),
+            reserved: login
+                .reserved
+                .iter()
+                .map(|one| {
+                    let code = ByteBuf::from(one.code.as_bytes());
+                    (one.user.clone(), code, one.until.as_micros())
+                })
+                .collect(),
         }
     }
 
@@ -169,7 +180,12 @@ impl Record {
             }
         };
         let (ip, user_agent, origin) = self.facts;
+        let reserved = self.reserved.into_iter().next().map(|(user, code, until)| {
+            let until = Timestamp::from_micros(until);
+            Ok::<_, BadRecord>(Reservation { user, code: hash(&code)?, until })
+        });
         Ok(Login {
+            reserved: reserved.transpose()?,
             epoch: self.epoch,
             protocol: if self.protocol == 1 { Protocol::Json } else { Protocol::Plain },
             created: Timestamp::from_micros(self.created),
@@ -190,19 +206,32 @@ impl Record {
     /// serialiser writes a `str` that is not UTF-8.
     pub(super) fn pack(&self) -> Vec<u8> {
         let mut out = Packer(Vec::with_capacity(128 + self.hashes.len() + self.sealed.len()));
-        let fields = 12 + u32::from(!self.scan.is_empty()) + u32::from(!self.sealed.is_empty());
+        // What comes last may be absent; what comes before something may only be empty.
+        let reserved = !self.reserved.is_empty();
+        let sealed = reserved || !self.sealed.is_empty();
+        let scan = sealed || !self.scan.is_empty();
+        let fields = 12 + u32::from(scan) + u32::from(sealed) + u32::from(reserved);
         out.array(fields).uint(self.state).uint(self.epoch).uint(self.protocol);
         out.uint(self.created).uint(self.changed).uint(self.end).bytes(&self.proof);
         out.uint(self.codes_start).uint(self.rotate).uint(self.first_code).bytes(&self.hashes);
         let (ip, user_agent, origin) = &self.facts;
         out.array(3).bytes(ip.as_bytes()).bytes(user_agent.as_bytes()).bytes(origin.as_bytes());
+        if scan {
+            out.array(self.scan.len() as u32);
+        }
         for scan in &self.scan {
-            out.array(1).array(7).bytes(scan.user.as_bytes()).bytes(&scan.code).uint(scan.number);
+            out.array(7).bytes(scan.user.as_bytes()).bytes(&scan.code).uint(scan.number);
             out.bytes(&scan.claim).uint(scan.answer);
             out.bytes(scan.name.as_bytes()).bytes(scan.picture.as_bytes());
         }
-        if !self.sealed.is_empty() {
+        if sealed {
             out.bytes(&self.sealed);
+        }
+        if reserved {
+            out.array(self.reserved.len() as u32);
+        }
+        for (user, code, until) in &self.reserved {
+            out.array(3).bytes(user.as_bytes()).bytes(code).uint(*until);
         }
         out.0
     }
@@ -272,7 +301,9 @@ mod tests {
         let approved = scanned.clone().confirm(&claim, "älice", sealed, second, now).unwrap();
         let delivered = approved.clone().acknowledge(3, now).unwrap();
         let denied = scanned.clone().deny(&claim, "älice", now).unwrap();
-        for login in [waiting, scanned, approved, delivered, denied] {
+        let reserve = |login: Login| login.reserve(&seed.code(1).hash(), "älice", second, now);
+        let reserved = reserve(waiting.clone()).unwrap().0;
+        for login in [waiting, reserved, scanned, approved, delivered, denied] {
             assert_eq!(unpack(&pack(&login)).unwrap(), login);
         }
         assert!(unpack(b"").is_err());

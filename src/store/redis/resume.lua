@@ -1,6 +1,7 @@
 -- ARGV: proof
 local r = load()
-if not r or r[STATE] > APPROVED or now >= r[END] then return false end
-if r[PROTOCOL] ~= 1 or r[PROOF] ~= ARGV[1] then return false end
+if not r then return { GONE, '' } end
+if r[STATE] > APPROVED or now >= r[END] then return { OVER, '' } end
+if r[PROTOCOL] ~= 1 or r[PROOF] ~= ARGV[1] then return { OVER, '' } end
 r[EPOCH] = r[EPOCH] + 1
-return save(r)
+return { OK, save(r) }

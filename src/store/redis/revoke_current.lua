@@ -1,3 +1,5 @@
--- ARGV: jti. Only the web login that is meant: a newer one stays.
+-- ARGV: jti[, the web login that it had replaced, for how long]. A newer one stays.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('DEL', KEYS[1])
+if ARGV[2] then redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+else redis.call('DEL', KEYS[1]) end
+return 1

@@ -7,16 +7,11 @@ local first = r[SCAN] and r[SCAN][1]
 if first and first[USER] == user and first[CODE] == code then
   return { REPEATED, first[ANSWER], r[STATE] == SCANNED and raw or '' }
 end
-local index
-for i = 0, #r[HASHES] / 16 - 1 do
-  if string.sub(r[HASHES], i * 16 + 1, i * 16 + 16) == code then index = i end
-end
+local index = code_index(r, code)
 if not open or not index then return { UNKNOWN, 0, '' } end
 if first and (first[USER] ~= user or r[STATE] == APPROVED) then return { CONFLICT, 0, '' } end
-if r[ROTATE] > 0 then
-  local from = r[START] + index * r[ROTATE]
-  if now < from or now >= from + r[ROTATE] + GRACE then return { UNKNOWN, 0, '' } end
-end
+if kept_from(r, user) then return { CONFLICT, 0, '' } end
+if not is_open(r, index, user, code) then return { UNKNOWN, 0, '' } end
 r[SCAN] = { { user, code, r[FIRST] + index, claim, answer, ARGV[7], ARGV[8] } }
 if answer == 0 then
   approve(r, ARGV[5], tonumber(ARGV[6]))
@@ -25,4 +20,5 @@ end
 -- A second code of the same login does not buy more time.
 if r[STATE] == WAITING then r[END] = now + CONFIRM end
 r[STATE], r[CHANGED] = SCANNED, now
+r[SEALED], r[RESERVED] = nil, nil
 return { OK, 1, save(r) }

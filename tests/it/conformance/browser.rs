@@ -6,7 +6,7 @@ use scanlogin::{
         Answer, Because, Ending, Login, Outcome, OwnerRefusal, PhoneRefusal, Protocol, RECEIPT,
         SLACK, State,
     },
-    store::{Backend, EndDone},
+    store::{Backend, EndDone, ResumeDone},
 };
 
 use super::{COLLECT, Rig, SECOND, Subject, WAIT, approve, assert_close, claim, facts, on_both};
@@ -154,8 +154,7 @@ async fn an_acknowledgement_makes_the_login_the_users_own() {
 async fn a_browser_that_comes_back_takes_its_login_over() {
     on_both(async |rig| {
         let login = Subject::created(rig, Protocol::Json).await;
-        let proof = login.seed.proof();
-        let resumed = rig.resume(login.id, &proof).await.unwrap().expect("resumed");
+        let resumed = login.resumed(rig).await.expect("resumed");
         assert_eq!(resumed.epoch, 2);
         assert_eq!(login.record(rig).await, resumed);
         // The older owner cannot do anything any more.
@@ -163,14 +162,14 @@ async fn a_browser_that_comes_back_takes_its_login_over() {
             assert_eq!(why(login.end(rig, 1, because).await), Superseded);
         }
         login.scan(rig, 1, "alice", approve()).await.unwrap();
-        let resumed = rig.resume(login.id, &proof).await.unwrap().expect("a token waits");
+        let resumed = login.resumed(rig).await.expect("a token waits");
         assert_eq!(resumed.epoch, 3);
         assert!(matches!(resumed.state, State::Approved { .. }));
         assert_eq!(login.acknowledge(rig, 2, "alice").await, Err(Superseded));
         assert!(matches!(login.record(rig).await.state, State::Approved { .. }));
         assert_eq!(why(login.end(rig, 2, Because::Lost).await), Superseded);
         assert_eq!(login.acknowledge(rig, 3, "alice").await, Ok(()));
-        assert_eq!(rig.resume(login.id, &proof).await.unwrap(), None, "it is over");
+        assert_eq!(login.resumed(rig).await, None, "it is over");
     })
     .await;
 }
@@ -196,22 +195,25 @@ async fn what_cannot_be_resumed_is_refused_without_a_change() {
         let other = Seed::random(Entropy::Os).proof();
         let json = Subject::created(rig, Protocol::Json).await;
         let before = json.record(rig).await;
-        assert_eq!(rig.resume(json.id, &other).await.unwrap(), None, "the wrong secret");
+        let refused = async |login: &Subject, proof| {
+            assert_eq!(rig.resume(login.id, &proof).await.unwrap(), ResumeDone::Refused);
+        };
+        refused(&json, other).await;
         assert_eq!(json.record(rig).await, before);
         let plain = Subject::created(rig, Protocol::Plain).await;
-        assert_eq!(rig.resume(plain.id, &plain.seed.proof()).await.unwrap(), None);
+        refused(&plain, plain.seed.proof()).await;
         let late = Subject::aged(rig, WAIT + SECOND, None).await;
-        assert_eq!(rig.resume(late.id, &late.seed.proof()).await.unwrap(), None);
+        refused(&late, late.seed.proof()).await;
         let denied = Subject::created(rig, Protocol::Json).await;
         denied.scan(rig, 1, "alice", claim()).await.unwrap();
         denied.deny(rig, 1, "alice").await.unwrap();
-        assert_eq!(rig.resume(denied.id, &denied.seed.proof()).await.unwrap(), None);
+        refused(&denied, denied.seed.proof()).await;
         let never = Subject::new();
-        assert_eq!(rig.resume(never.id, &never.seed.proof()).await.unwrap(), None);
+        assert_eq!(rig.resume(never.id, &never.seed.proof()).await.unwrap(), ResumeDone::Unknown);
         let uncollected = Subject::new();
         let record = approved(rig, &uncollected, rig.now() - SECOND);
         rig.reclaim(uncollected.id, &record).await.unwrap();
-        assert_eq!(rig.resume(uncollected.id, &uncollected.seed.proof()).await.unwrap(), None);
+        refused(&uncollected, uncollected.seed.proof()).await;
     })
     .await;
 }
@@ -241,6 +243,34 @@ async fn what_the_store_forgot_is_made_again_only_where_it_is_absent() {
         assert_eq!(rig.reclaim(login.id, &newer).await.unwrap(), raised);
         assert_eq!(rig.reclaim(login.id, &record).await.unwrap(), raised, "and never lowered");
         assert_eq!(login.record(rig).await, raised);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_browser_was_told_is_over_is_not_made_again() {
+    on_both(async |rig| {
+        let login = Subject::new();
+        let (proof, time) = (login.seed.proof(), 200 * SECOND);
+        assert_eq!(rig.resume(login.id, &proof).await.unwrap(), ResumeDone::Unknown);
+        assert!(rig.bury(login.id, &proof, time).await.unwrap());
+        assert_eq!(login.resumed(rig).await, None);
+        assert_eq!(login.scan(rig, 1, "alice", approve()).await, Err(PhoneRefusal::Unknown));
+        // What is there is not buried.
+        let other = Subject::created(rig, Protocol::Json).await;
+        assert!(!rig.bury(other.id, &other.seed.proof(), time).await.unwrap());
+        assert!(other.resumed(rig).await.is_some());
+        if rig.redis.is_none() {
+            // It forgets nothing, so nothing of its own is ever made again.
+            return;
+        }
+        let lives = rig.lives().await;
+        let (_, left) = lives.iter().max_by_key(|(_, left)| *left).unwrap();
+        assert!(left.abs_diff(time) < super::TOLERANCE);
+        let again = rig.reclaim(login.id, &login.waiting(rig.now(), None)).await.unwrap();
+        assert_eq!(again.epoch, u32::MAX, "whoever held it has been taken over from");
+        assert_eq!(login.scan(rig, 1, "alice", approve()).await, Err(PhoneRefusal::Unknown));
+        assert_eq!(why(login.end(rig, 1, Because::Deadline).await), Superseded);
     })
     .await;
 }
@@ -288,7 +318,15 @@ async fn a_login_that_was_revoked_before_its_acknowledgement_stays_revoked() {
         assert!(rig.revoke("alice", login.id).await.unwrap());
         assert_eq!(login.acknowledge(rig, 1, "alice").await, Err(Over));
         assert_eq!(rig.current("alice").await.unwrap(), None);
-        // Nor does it take anything from a newer one.
+        // Nor does it take anything from an older one that it would have replaced, or a newer one.
+        let older = Subject::created(rig, Protocol::Json).await;
+        older.scan(rig, 1, "alice", approve()).await.unwrap();
+        older.acknowledge(rig, 1, "alice").await.unwrap();
+        let login = Subject::created(rig, Protocol::Json).await;
+        login.scan(rig, 1, "alice", approve()).await.unwrap();
+        assert!(rig.revoke("alice", login.id).await.unwrap());
+        assert_eq!(login.acknowledge(rig, 1, "alice").await, Err(Over));
+        assert_eq!(rig.current("alice").await.unwrap(), Some(older.id));
         let newer = Subject::created(rig, Protocol::Json).await;
         newer.scan(rig, 1, "alice", approve()).await.unwrap();
         newer.acknowledge(rig, 1, "alice").await.unwrap();
@@ -314,7 +352,7 @@ async fn each_record_lives_as_long_as_its_state_needs() {
         assert_close(waiting.gone_at(), rig.now() + WAIT + SLACK);
         login.scan(rig, 1, "alice", claim()).await.unwrap();
         alone(&login).await;
-        rig.resume(login.id, &login.seed.proof()).await.unwrap();
+        login.resumed(rig).await.expect("resumed");
         alone(&login).await;
         login.confirm(rig, 1, "alice").await.unwrap();
         let approved = alone(&login).await;

@@ -4,8 +4,10 @@
 //! middle of its life is made by `reclaim`, with a beginning in the past.
 
 mod browser;
+mod outbox;
 mod phone;
 mod random;
+mod reserve;
 
 use std::time::Duration;
 
@@ -19,11 +21,11 @@ use scanlogin::{
         Protocol, Scan, State, Then, Windows, hashes,
     },
     store::{
-        Backend, EmbeddedStore, EndDone, NewLogin, ScanDone, StoreError,
+        Backend, EmbeddedStore, EndDone, NewLogin, ResumeDone, ScanDone, StoreError,
+        outbox::{Put, Revocation, Taken},
         redis::{Connector, RedisStore},
     },
 };
-use tokio::sync::mpsc;
 
 use crate::helpers::{RedisServer, Settings};
 
@@ -38,15 +40,12 @@ struct Rig {
     name: &'static str,
     backend: Box<dyn Backend>,
     redis: Option<(RedisServer, MultiplexedConnection)>,
-    /// What the embedded store announces; never read, and larger than any test needs.
-    _changes: Option<mpsc::Receiver<LoginId>>,
 }
 
 impl Rig {
     fn embedded() -> Self {
-        let (sender, changes) = mpsc::channel(100_000);
-        let backend = Box::new(EmbeddedStore::new(Clock::system(), sender));
-        Self { name: "embedded", backend, redis: None, _changes: Some(changes) }
+        let backend = Box::new(EmbeddedStore::new(Clock::system()));
+        Self { name: "embedded", backend, redis: None }
     }
 
     async fn redis() -> Self {
@@ -55,7 +54,7 @@ impl Rig {
         let connector = Connector::new(config).expect("no files to read");
         let backend = Box::new(RedisStore::new(connector.into(), Clock::system()));
         let connection = server.connection().await;
-        Self { name: "redis", backend, redis: Some((server, connection)), _changes: None }
+        Self { name: "redis", backend, redis: Some((server, connection)) }
     }
 
     /// Every key of ours, and what is left of its life.
@@ -113,6 +112,35 @@ impl Backend for Rig {
     ) -> Result<Result<ScanDone, PhoneRefusal>, StoreError> {
         self.checked(self.backend.scan(id, attempt)).await
     }
+    async fn reserve(
+        &self,
+        id: LoginId,
+        code: &Hash,
+        user: &str,
+        lease: Duration,
+    ) -> Result<Result<Option<Answer>, PhoneRefusal>, StoreError> {
+        self.checked(self.backend.reserve(id, code, user, lease)).await
+    }
+    async fn release(&self, id: LoginId, code: &Hash, user: &str) -> Result<(), StoreError> {
+        self.checked(self.backend.release(id, code, user)).await
+    }
+    async fn outbox_put(&self, one: &Revocation, after: Duration) -> Result<Put, StoreError> {
+        self.checked(self.backend.outbox_put(one, after)).await
+    }
+    async fn outbox_take(&self, most: usize) -> Result<Taken, StoreError> {
+        self.checked(self.backend.outbox_take(most)).await
+    }
+    async fn outbox_done(&self, one: &Revocation) -> Result<(), StoreError> {
+        self.checked(self.backend.outbox_done(one)).await
+    }
+    async fn outbox_again(
+        &self,
+        one: &Revocation,
+        next: &Revocation,
+        after: Duration,
+    ) -> Result<(), StoreError> {
+        self.checked(self.backend.outbox_again(one, next, after)).await
+    }
     async fn confirm(
         &self,
         claim: &Claim,
@@ -144,8 +172,14 @@ impl Backend for Rig {
     async fn end(&self, id: LoginId, epoch: u32, because: Because) -> Result<EndDone, StoreError> {
         self.checked(self.backend.end(id, epoch, because)).await
     }
-    async fn resume(&self, id: LoginId, proof: &Hash) -> Result<Option<Login>, StoreError> {
+    async fn resume(&self, id: LoginId, proof: &Hash) -> Result<ResumeDone, StoreError> {
         self.checked(self.backend.resume(id, proof)).await
+    }
+    async fn bury(&self, id: LoginId, proof: &Hash, time: Duration) -> Result<bool, StoreError> {
+        self.checked(self.backend.bury(id, proof, time)).await
+    }
+    fn may_have_forgotten(&self) -> bool {
+        self.backend.may_have_forgotten()
     }
     async fn reclaim(&self, id: LoginId, login: &Login) -> Result<Login, StoreError> {
         self.checked(self.backend.reclaim(id, login)).await
@@ -258,6 +292,14 @@ impl Subject {
         let (code, claim) = (self.seed.code(number).hash(), self.claim(number, user).hash());
         let attempt = Attempt { code, user: user.into(), claim, then };
         rig.scan(self.id, attempt).await.expect("the store answers")
+    }
+
+    /// Its browser comes back; the login if it is its own now.
+    async fn resumed(&self, rig: &Rig) -> Option<Login> {
+        match rig.resume(self.id, &self.seed.proof()).await.expect("the store answers") {
+            ResumeDone::Resumed(login) => Some(*login),
+            ResumeDone::Refused | ResumeDone::Unknown => None,
+        }
     }
 
     async fn confirm(&self, rig: &Rig, number: u32, user: &str) -> Result<bool, PhoneRefusal> {

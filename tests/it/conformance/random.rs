@@ -12,7 +12,7 @@ use scanlogin::{
     clock::Timestamp,
     keys::{Entropy, Seed},
     login::{Answer, Because, Codes, Login, Protocol, State},
-    store::{Backend, EndDone},
+    store::{Backend, EndDone, ResumeDone},
 };
 
 use super::{COLLECT, Rig, SECOND, Subject, approve, assert_close, claim};
@@ -34,6 +34,8 @@ enum Start {
 #[derive(Clone, Copy, Debug)]
 enum Operation {
     Scan { number: u32, user: &'static str, confirm: bool },
+    Reserve { number: u32, user: &'static str, lease: u32 },
+    Release { number: u32, user: &'static str },
     Confirm { number: u32, of: &'static str, by: &'static str },
     Deny { number: u32, of: &'static str, by: &'static str },
     Acknowledge { epoch: u32, user: &'static str },
@@ -55,7 +57,9 @@ fn start() -> impl Strategy<Value = Start> {
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
-    use Operation::{Acknowledge, Confirm, Deny, End, Reclaim, Resume, Revoke, Scan};
+    use Operation::{
+        Acknowledge, Confirm, Deny, End, Reclaim, Release, Reserve, Resume, Revoke, Scan,
+    };
     let user = || select(&USERS[..]);
     let number = || 1..5_u32;
     let epoch = || prop_oneof![3 => 1..3_u32, 1 => 0..5_u32];
@@ -63,6 +67,9 @@ fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         4 => (number(), user(), any::<bool>())
             .prop_map(|(number, user, confirm)| Scan { number, user, confirm }),
+        2 => (number(), user(), select(&[0, 60][..]))
+            .prop_map(|(number, user, lease)| Reserve { number, user, lease }),
+        1 => (number(), user()).prop_map(|(number, user)| Release { number, user }),
         2 => (number(), user(), user()).prop_map(|(number, of, by)| Confirm { number, of, by }),
         1 => (number(), user(), user()).prop_map(|(number, of, by)| Deny { number, of, by }),
         2 => (epoch(), user()).prop_map(|(epoch, user)| Acknowledge { epoch, user }),
@@ -116,6 +123,14 @@ async fn run(rig: &Rig, login: &Subject, operation: Operation) -> (String, Optio
             let done = done.map(|d| (d.answer, d.repeated, d.facts.map(|(facts, _)| facts)));
             text(&done)
         }
+        Operation::Reserve { number, user, lease } => {
+            let code = login.seed.code(number).hash();
+            text(&rig.reserve(login.id, &code, user, SECOND * lease).await.unwrap())
+        }
+        Operation::Release { number, user } => {
+            let code = login.seed.code(number).hash();
+            text(&rig.release(login.id, &code, user).await.unwrap())
+        }
         Operation::Confirm { number, of, by } => {
             let claim = login.claim(number, of);
             text(&rig.confirm(&claim, by, b"sealed".to_vec(), COLLECT).await.unwrap())
@@ -130,8 +145,10 @@ async fn run(rig: &Rig, login: &Subject, operation: Operation) -> (String, Optio
         },
         Operation::Resume { right } => {
             let seed = if right { login.seed.clone() } else { Seed::random(Entropy::Fixed(1)) };
-            let resumed = rig.resume(login.id, &seed.proof()).await.unwrap();
-            (format!("{}", resumed.is_some()), resumed)
+            match rig.resume(login.id, &seed.proof()).await.unwrap() {
+                ResumeDone::Resumed(login) => ("resumed".into(), Some(*login)),
+                done => text(&done),
+            }
         }
         Operation::Reclaim { epoch } => {
             let record = Login { epoch, ..login.waiting(rig.now(), Some(ROTATE)) };
@@ -142,7 +159,7 @@ async fn run(rig: &Rig, login: &Subject, operation: Operation) -> (String, Optio
 }
 
 /// A login without its times, and the times.
-fn taken_apart(login: Login) -> (Login, [Timestamp; 4]) {
+fn taken_apart(mut login: Login) -> (Login, [Timestamp; 5]) {
     let zero = Timestamp::default();
     let mut end = zero;
     let mut without = |time: Timestamp| {
@@ -159,7 +176,8 @@ fn taken_apart(login: Login) -> (Login, [Timestamp; 4]) {
             State::Ended { ending, until: without(until), scan }
         }
     };
-    let times = [login.created, login.changed, login.codes.start, end];
+    let kept = login.reserved.as_mut().map(|one| std::mem::replace(&mut one.until, zero));
+    let times = [login.created, login.changed, login.codes.start, end, kept.unwrap_or_default()];
     let codes = Codes { start: zero, ..login.codes };
     (Login { created: zero, changed: zero, codes, state, ..login }, times)
 }

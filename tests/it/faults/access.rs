@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::{Waiter, all_are_logged_in, feed_connected};
-use crate::helpers::{RedisServer, Service, Settings, eventually, free_port, tls::Certificates};
+use crate::helpers::{
+    RedisServer, Service, Settings, cluster::Cluster, eventually, free_port, sentinel::Sentinels,
+    tls::Certificates,
+};
 
 /// What an ACL user needs, as in the README: `ACL SETUSER scanlogin on >password` and these.
 ///
@@ -36,11 +39,58 @@ async fn the_minimal_acl_is_enough() {
     })
     .await;
     works(&service, &redis).await;
+    nothing_was_denied(&redis).await;
+}
+
+async fn nothing_was_denied(redis: &RedisServer) {
     let log: Vec<redis::Value> = redis.command(&["ACL", "LOG"]).await;
     // The client library says who it is; that it may not is of no consequence.
     let log = format!("{log:?}");
     let denied = log.matches("\"object\"").count();
     assert_eq!(denied, log.matches("client|setinfo").count(), "{log}");
+}
+
+/// `ACL SETUSER` as the README has it, with these rights besides.
+fn set_user(more: &str) -> Vec<&str> {
+    let user = ["ACL", "SETUSER", "scanlogin", "on", ">password"].into_iter();
+    user.chain(MINIMAL_ACL.split_whitespace()).chain(more.split_whitespace()).collect()
+}
+
+#[tokio::test]
+async fn the_minimal_acl_of_a_cluster_is_enough() {
+    let cluster = Cluster::start().await;
+    for server in &cluster.servers {
+        let _: () = server.command(&set_user("+cluster|nodes +cluster|slots")).await;
+    }
+    let url = cluster.url().replace("://", "://scanlogin:password@");
+    let service = Service::start(Settings::embedded().with("REDIS_URL", &url)).await;
+    for server in &cluster.servers[..3] {
+        works(&service, server).await;
+    }
+    for server in &cluster.servers {
+        nothing_was_denied(server).await;
+    }
+}
+
+#[tokio::test]
+async fn the_minimal_acl_behind_sentinel_is_enough() {
+    let sentinels = Sentinels::start().await;
+    for server in &sentinels.servers {
+        let _: () = server.command(&set_user("+role")).await;
+    }
+    let asks = ["+sentinel|get-master-addr-by-name"];
+    let user = ["ACL", "SETUSER", "scanlogin", "on", ">password"];
+    sentinels.command(&[&user[..], &asks].concat()).await;
+    let url = sentinels.url().replace("://", "://scanlogin:password@");
+    let service = Service::start(Settings::embedded().with("REDIS_URL", &url)).await;
+    works(&service, &sentinels.servers[0]).await;
+    let waiters = Waiter::some(service.address, 10).await;
+    sentinels.fail_over().await;
+    sentinels.moved_from(sentinels.servers[0].port).await;
+    all_are_logged_in(waiters, service.address).await;
+    for server in &sentinels.servers {
+        nothing_was_denied(server).await;
+    }
 }
 
 #[tokio::test]

@@ -3,9 +3,12 @@
 //! Each file is about one thing that dies; `history` mixes them at random and checks the rules.
 
 pub(crate) mod access;
+mod browsers_line;
 mod cluster;
+mod crash;
 mod deadline;
 mod drain;
+mod forgotten;
 mod history;
 mod instance;
 mod mechanisms;
@@ -110,7 +113,7 @@ struct Pair {
     through: Service,
     direct: Service,
     proxy: Proxy,
-    _redis: RedisServer,
+    redis: RedisServer,
 }
 
 impl Pair {
@@ -121,7 +124,7 @@ impl Pair {
         let direct = Service::start(settings.clone()).await;
         let settings = settings.with("REDIS_URL", &proxy.redis_url());
         let through = Service::with_options(settings, options).await;
-        Self { through, direct, proxy, _redis: redis }
+        Self { through, direct, proxy, redis }
     }
 
     /// How many nodes the instance behind the proxy listens to.

@@ -1,83 +1,30 @@
 //! Two instances behind nginx are replaced one after the other under load.
 
-use std::{
-    net::SocketAddr,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::helpers::{
-    Browser, Closed, Phone, Process, RedisServer, Settings, eventually, free_port,
+    Browser, Closed, Phone, Process, RedisServer, Settings, eventually, free_port, nginx::Nginx,
+    service::metric,
 };
 
-const LOAD: Duration = Duration::from_secs(15);
-const LOGINS_PER_SECOND: u64 = 50;
-
-/// A real nginx without stickiness, as in the README.
-struct Nginx {
-    address: SocketAddr,
-    child: Child,
-    _directory: TempDir,
-}
-
-impl Nginx {
-    async fn before(upstreams: &[SocketAddr]) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let here = directory.path().display().to_string();
-        let servers: String =
-            upstreams.iter().map(|at| format!("server {at} max_fails=0;\n")).collect();
-        let config = format!(
-            "daemon off; worker_processes 1; pid {here}/pid; error_log {here}/error.log;\n\
-             events {{ worker_connections 8192; }}\n\
-             http {{ access_log off;\n\
-             client_body_temp_path {here}/1; proxy_temp_path {here}/2; fastcgi_temp_path {here}/3;\n\
-             uwsgi_temp_path {here}/4; scgi_temp_path {here}/5;\n\
-             map $http_upgrade $connection_upgrade {{ default upgrade; '' close; }}\n\
-             upstream scanlogin {{ {servers} }}\n\
-             server {{ listen {address};\n\
-             location / {{ proxy_pass http://scanlogin; proxy_http_version 1.1;\n\
-             proxy_set_header Host $http_host; proxy_read_timeout 120s;\n\
-             proxy_set_header Upgrade $http_upgrade;\n\
-             proxy_set_header Connection $connection_upgrade;\n\
-             proxy_next_upstream error timeout http_503 non_idempotent; }} }} }}\n"
-        );
-        let file = directory.path().join("nginx.conf");
-        std::fs::write(&file, config).expect("a file");
-        let child = Command::new("nginx")
-            .args(["-e", &format!("{here}/error.log"), "-p", &here, "-c"])
-            .arg(&file)
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("nginx is installed: tests/run does it");
-        let nginx = Self { address, child, _directory: directory };
-        eventually("nginx listens", || async {
-            tokio::net::TcpStream::connect(address).await.ok()
-        })
-        .await;
-        nginx
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // Its workers go with their master only where it is asked, not killed.
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
-        let _ = self.child.wait();
-    }
-}
+const LOAD: Duration = Duration::from_secs(30);
+const LOGINS_PER_SECOND: u64 = 100;
+/// Browsers come from so many addresses, each of which stays within the default limits.
+const ADDRESSES: u64 = 20;
 
 /// One login through nginx: whether its phone was told 100, after which nothing may be lost.
 async fn login(number: u64, at: SocketAddr, http: reqwest::Client) -> bool {
     let protocol = Some("scanlogin.v1");
+    let from = format!("192.0.2.{}", number % ADDRESSES);
+    let headers = [("X-Forwarded-For", from.as_str())];
     let mut browser =
-        eventually("a socket", || async { Browser::open(at, "", protocol, &[]).await.ok() }).await;
+        eventually("a socket", || async { Browser::open(at, "", protocol, &headers).await.ok() })
+            .await;
     let Ok(first) = browser.next().await else { return false };
     let first: Value = serde_json::from_str(&first).expect("JSON");
     let key = first["key"].as_str().expect("a key").to_owned();
@@ -114,7 +61,7 @@ async fn login(number: u64, at: SocketAddr, http: reqwest::Client) -> bool {
             }
             sleep(Duration::from_millis(50 + number * 13 % 200)).await;
             browser = eventually("a socket again", || async {
-                let mut browser = Browser::open(at, "?resume=1", protocol, &[]).await.ok()?;
+                let mut browser = Browser::open(at, "?resume=1", protocol, &headers).await.ok()?;
                 let words = json!({ "type": "resume", "resume": resume });
                 browser.try_say(&words).await.ok()?;
                 Some(browser)
@@ -142,11 +89,13 @@ async fn a_rolling_restart_behind_nginx_under_load_loses_no_login() {
         let settings = Settings::redis(&redis)
             .with("LISTEN", &address.to_string())
             .with("TRUSTED_PROXIES", "127.0.0.1/32")
-            .with("DRAIN_SECONDS", "2");
+            .with("DRAIN_SECONDS", "2")
+            .without("CONNECTS_PER_MINUTE")
+            .without("SCANS_PER_MINUTE");
         nodes.push((Process::start(settings.clone()).await, settings));
     }
     let addresses: Vec<_> = nodes.iter().map(|(process, _)| process.address).collect();
-    let nginx = Nginx::before(&addresses).await;
+    let nginx = Nginx::start(&addresses).await;
     let (start, at, http) = (Instant::now(), nginx.address, reqwest::Client::new());
     let count = LOAD.as_secs() * LOGINS_PER_SECOND;
     let logins = (0..count).map(|number| {
@@ -164,6 +113,8 @@ async fn a_rolling_restart_behind_nginx_under_load_loses_no_login() {
         while start.elapsed() < LOAD {
             sleep(Duration::from_millis(700)).await;
             let (mut process, settings) = nodes.remove(0);
+            let limited = "scanlogin_sockets_refused_total{reason=\"limited\"}";
+            assert_eq!(metric(process.admin_address, limited).await, 0.0);
             process.terminate();
             let exit = tokio::task::spawn_blocking(move || process.child.wait()).await.unwrap();
             assert_eq!(exit.unwrap().code(), Some(0));

@@ -51,6 +51,32 @@ async fn while_redis_is_away_the_instance_stays_ready_refuses_clearly_and_then_h
 }
 
 #[tokio::test]
+async fn while_redis_is_away_nothing_spins_however_many_ask() {
+    let redis = RedisServer::start().await;
+    let proxy = Proxy::to_port(redis.port);
+    let settings = Settings::redis(&redis).with("REDIS_URL", &proxy.redis_url());
+    let service = Service::start(settings.with("WORKERS", "2")).await;
+    let waiters = Waiter::some(service.address, 50).await;
+    proxy.refuse();
+    let (start, before) = (Instant::now(), proxy.attempts());
+    let mut answers = 0;
+    while start.elapsed() < Duration::from_secs(4) {
+        let scans = waiters.iter().map(async |waiter| {
+            let scan = Phone::of(service.address, &waiter.user).scan(&waiter.key).await;
+            assert_eq!(scan.codes(), (503, -6));
+        });
+        answers += join_all(scans).await.len();
+    }
+    let (tried, seconds) = (proxy.attempts() - before, start.elapsed().as_secs_f64());
+    // Three threads use the store, and each pauses for 100 ms after an attempt that failed; the
+    // feed doubles its pauses. A slow machine tries less.
+    let most = 3.0 * 10.0 * seconds + 10.0;
+    assert!((tried as f64) < most, "{tried} connections in {seconds} s, {answers} answers");
+    proxy.restore();
+    all_are_logged_in(waiters, service.address).await;
+}
+
+#[tokio::test]
 async fn who_waits_while_redis_is_away_waits_until_the_deadline_and_is_told_1011() {
     let mut redis = RedisServer::start().await;
     let settings = Settings::redis(&redis).with("WAIT_SECONDS", "4").with("ROTATE_SECONDS", "0");

@@ -14,7 +14,7 @@ use tokio_tungstenite::{
     },
 };
 
-use super::PATIENCE;
+use super::{PATIENCE, contract};
 
 pub(crate) struct Browser {
     pub(crate) socket: WebSocketStream<TcpStream>,
@@ -61,7 +61,7 @@ impl Browser {
                 let headers = answer.headers().iter().map(|(name, value)| {
                     (name.to_string(), value.to_str().unwrap_or_default().to_owned())
                 });
-                Err(Refused {
+                let refused = Refused {
                     status: answer.status().as_u16(),
                     headers: headers.collect(),
                     body: answer
@@ -69,7 +69,13 @@ impl Browser {
                         .as_ref()
                         .and_then(|body| serde_json::from_slice(body).ok())
                         .unwrap_or_default(),
-                })
+                };
+                let header = |name: &str| {
+                    let found = refused.headers.iter().find(|(one, _)| one == name);
+                    found.map(|(_, value)| value.clone())
+                };
+                contract::check("GET", "/ws", refused.status, header, &refused.body);
+                Err(refused)
             }
             Err(error) => panic!("neither a socket nor a refusal: {error}"),
         }

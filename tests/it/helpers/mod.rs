@@ -2,8 +2,10 @@
 
 pub(crate) mod browser;
 pub(crate) mod cluster;
+pub(crate) mod contract;
 pub(crate) mod events;
 pub(crate) mod nginx;
+pub(crate) mod pem;
 pub(crate) mod phone;
 pub(crate) mod proxy;
 pub(crate) mod raw;
@@ -12,6 +14,7 @@ pub(crate) mod redis;
 pub(crate) mod sentinel;
 pub(crate) mod service;
 pub(crate) mod tls;
+pub(crate) mod upstream;
 
 use std::{
     future::Future,

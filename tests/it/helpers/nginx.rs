@@ -13,7 +13,7 @@ use super::{eventually, free_port};
 pub(crate) struct Nginx {
     pub(crate) address: SocketAddr,
     child: Child,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Nginx {
@@ -23,29 +23,44 @@ impl Nginx {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let path = directory.path().join("nginx.conf");
         std::fs::write(&path, config(address, upstreams)).expect("a file");
-        let child = Command::new("nginx")
-            .arg("-p")
-            .arg(directory.path())
-            .args(["-e", "stderr", "-c"])
-            .arg(&path)
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("nginx is installed: tests/run does it");
+        let child = spawn(&directory);
         eventually("nginx listens", || async { TcpStream::connect(address).await.ok() }).await;
-        Self { address, child, _directory: directory }
+        Self { address, child, directory }
     }
+
+    /// SIGKILL: all its connections end, on both sides.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it was running");
+        self.child.wait().expect("it has ended");
+    }
+
+    /// Starts it again on the same port.
+    pub(crate) fn start_again(&mut self) {
+        self.child = spawn(&self.directory);
+    }
+}
+
+fn spawn(directory: &TempDir) -> Child {
+    Command::new("nginx")
+        .arg("-p")
+        .arg(directory.path())
+        .args(["-e", "stderr", "-c"])
+        .arg(directory.path().join("nginx.conf"))
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nginx is installed: tests/run does it")
 }
 
 /// One process and no daemon, so that the child is all there is of it.
 fn config(address: SocketAddr, upstreams: &[SocketAddr]) -> String {
-    let servers: String = upstreams.iter().map(|at| format!("server {at};")).collect();
+    let servers: String = upstreams.iter().map(|at| format!("server {at} max_fails=0;")).collect();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
         .map(|kind| format!("{kind}_temp_path {kind};"))
         .collect();
     format!(
         "daemon off; master_process off; pid nginx.pid;
-         events {{ worker_connections 1024; }}
+         events {{ worker_connections 16384; }}
          http {{
              access_log off; {temporary}
              map $http_upgrade $connection_upgrade {{ default upgrade; '' close; }}
@@ -60,6 +75,7 @@ fn config(address: SocketAddr, upstreams: &[SocketAddr]) -> String {
                      proxy_set_header Connection $connection_upgrade;
                      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
                      proxy_read_timeout 120s;
+                     proxy_next_upstream error timeout http_503 non_idempotent;
                  }}
              }}
          }}"

@@ -6,7 +6,7 @@ use jsonwebtoken::{EncodingKey, Header, encode};
 use reqwest::{Client, Method, RequestBuilder, header::HeaderMap};
 use serde_json::{Value, json};
 
-use super::service::APP_SECRET;
+use super::{contract, service::APP_SECRET};
 
 /// A status, headers and a body.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,12 +103,18 @@ impl Phone {
     }
 }
 
-/// Sends a request.
+/// Sends a request; the answer must be one that `/openapi.json` describes.
 pub(crate) async fn answer(request: RequestBuilder) -> Answer {
-    let answer = request.send().await.expect("an answer");
+    let (client, request) = request.build_split();
+    let request = request.expect("a request");
+    let (method, path) = (request.method().to_string(), request.url().path().to_owned());
+    let answer = client.execute(request).await.expect("an answer");
     let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
     assert_eq!(answer.headers()["cache-control"], "no-store", "{}", answer.url());
-    Answer { status, headers, body: answer.json().await.unwrap_or_default() }
+    let answer = Answer { status, headers, body: answer.json().await.unwrap_or_default() };
+    let header = |name: &str| answer.headers.get(name)?.to_str().ok().map(str::to_owned);
+    contract::check(&method, &path, status, header, &answer.body);
+    answer
 }
 
 /// `GET /verify`

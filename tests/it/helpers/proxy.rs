@@ -38,6 +38,7 @@ pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     control: watch::Sender<Control>,
     connections: Arc<AtomicUsize>,
+    attempts: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -49,7 +50,8 @@ impl Proxy {
         let address = listener.local_addr().expect("its address");
         let (control, watched) = watch::channel(Control::default());
         let connections = Arc::new(AtomicUsize::new(0));
-        let counted = connections.clone();
+        let attempts = Arc::new(AtomicUsize::new(0));
+        let counted = [connections.clone(), attempts.clone()];
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -57,7 +59,7 @@ impl Proxy {
                 .expect("a runtime");
             runtime.block_on(serve(listener, target, watched, counted));
         });
-        Self { address, control, connections, thread: Some(thread) }
+        Self { address, control, connections, attempts, thread: Some(thread) }
     }
 
     /// A proxy in front of a server on this port of ours.
@@ -76,6 +78,11 @@ impl Proxy {
 
     fn so_far(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many connections came so far, with those that were refused.
+    pub(crate) fn attempts(&self) -> usize {
+        self.attempts.load(Ordering::SeqCst)
     }
 
     /// Ends all connections of this moment; new ones work.
@@ -133,7 +140,7 @@ async fn serve(
     listener: StdListener,
     target: SocketAddr,
     mut control: watch::Receiver<Control>,
-    connections: Arc<AtomicUsize>,
+    [connections, attempts]: [Arc<AtomicUsize>; 2],
 ) {
     let listener = TcpListener::from_std(listener).expect("a socket");
     loop {
@@ -142,6 +149,7 @@ async fn serve(
             _ = control.wait_for(|control| control.stopped) => return,
         };
         let Ok((client, _)) = accepted else { continue };
+        attempts.fetch_add(1, Ordering::SeqCst);
         if control.borrow().refused {
             continue;
         }

@@ -75,6 +75,16 @@ impl Sentinels {
         format!("redis+sentinel://{}/main", nodes.join(","))
     }
 
+    /// Runs one command on each Sentinel.
+    pub(crate) async fn command(&self, words: &[&str]) {
+        for port in &self.ports {
+            let mut connection = connect(*port).await.expect("a Sentinel");
+            let mut command = redis::cmd(words[0]);
+            command.arg(&words[1..]);
+            command.query_async::<()>(&mut connection).await.expect("the command works");
+        }
+    }
+
     /// The port of the primary, as the first Sentinel knows it.
     pub(crate) async fn primary(&self) -> u16 {
         let mut connection = connect(self.ports[0]).await.expect("a Sentinel");

@@ -52,6 +52,12 @@ impl Settings {
         self
     }
 
+    /// Sets a variable that is not one of the service's own.
+    pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.0.insert(name.into(), value.into());
+        self
+    }
+
     /// Leaves `SCANLOGIN_<name>` out.
     pub(crate) fn without(mut self, name: &str) -> Self {
         self.0.remove(&format!("SCANLOGIN_{name}"));
@@ -198,6 +204,15 @@ impl Process {
         let path = format!("/proc/{}/smaps_rollup", self.child.id());
         let text = std::fs::read_to_string(path).expect("it runs");
         let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).expect("a line");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kib * 1024
+    }
+
+    /// The most memory that it has had so far, in bytes (resident).
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = std::fs::read_to_string(path).expect("it runs");
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
         let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
         kib * 1024
     }

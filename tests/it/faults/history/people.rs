@@ -111,6 +111,10 @@ pub(super) struct Places {
     pub(super) http: reqwest::Client,
 }
 
+/// The longest silence after its deadline, or of a socket that comes back after it: the time of one
+/// try to reach a store that is away, or of finding out whether it forgot.
+const PROMPT: Duration = Duration::from_secs(10);
+
 /// Lives one login.
 pub(super) async fn live(number: usize, seed: u64, places: Places, over: Duration) -> Story {
     let mut dice = Dice::of(seed.wrapping_mul(1_000_003).wrapping_add(number as u64));
@@ -267,8 +271,10 @@ impl Page {
                 (Some(at), _) | (None, Some(at)) => {
                     at.saturating_sub(self.now().saturating_sub(self.opened))
                 }
-                // A socket that is open must hear something by its deadline: a token or a word.
-                _ => (self.opened + WAIT + Duration::from_secs(10)).saturating_sub(self.now()),
+                // A socket that is open must hear something by its deadline: a token or a word. One
+                // that comes back later than that, at once, or as soon as it is known whether Redis
+                // has forgotten its login.
+                _ => (self.opened + WAIT).saturating_sub(self.now()) + PROMPT,
             };
             match socket.next_within(until).await {
                 None if drops.take().is_some() => {

@@ -86,7 +86,7 @@ impl World {
 
     async fn one(&mut self, dice: &mut Dice) -> Fault {
         let from = self.start.elapsed();
-        let (which, kind) = (dice.below(2) as usize, dice.below(11));
+        let (which, kind) = (dice.below(2) as usize, dice.below(13));
         let node = &mut self.nodes[which];
         let (mut store_lost, mut instance_lost) = (false, false);
         let what = match kind {
@@ -140,6 +140,18 @@ impl World {
                 sleep(dice.millis(50, 800)).await;
                 node.process = Some(Process::start(node.settings.clone()).await);
                 "instance killed and started again"
+            }
+            10 => {
+                node.from_browsers.hold();
+                sleep(dice.millis(100, 1200)).await;
+                node.from_browsers.restore();
+                "browsers held for a while"
+            }
+            11 => {
+                node.from_browsers.delay(dice.millis(20, 300));
+                sleep(dice.millis(300, 2000)).await;
+                node.from_browsers.restore();
+                "browsers slow"
             }
             _ => {
                 instance_lost = true;

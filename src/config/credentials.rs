@@ -1,0 +1,184 @@
+//! How the app's tokens are verified, and how ours are made: exactly one way of each.
+
+use std::path::Path;
+
+use url::Url;
+
+use super::{
+    ConfigError, Secret, Values,
+    pem::{self, SigningKey, VerifyingKey},
+};
+use crate::{keys::Entropy, origin::is_loopback_host};
+
+const APP_SECRET: &str = "SCANLOGIN_APP_JWT_SECRET";
+const APP_PREVIOUS: &str = "SCANLOGIN_APP_JWT_SECRET_PREVIOUS";
+const APP_PUBLIC: &str = "SCANLOGIN_APP_JWT_PUBLIC_KEY_FILE";
+const APP_JWKS: &str = "SCANLOGIN_APP_JWKS_URL";
+const TOKEN_SECRET: &str = "SCANLOGIN_TOKEN_SECRET";
+const TOKEN_PREVIOUS: &str = "SCANLOGIN_TOKEN_SECRET_PREVIOUS";
+const TOKEN_PRIVATE: &str = "SCANLOGIN_TOKEN_PRIVATE_KEY_FILE";
+
+/// How the app's own JWT is verified.
+#[derive(Clone, Debug)]
+pub struct AppKeys {
+    /// What the app signs with now.
+    pub current: AppKey,
+    /// A secret with which it signed before, or will soon (HS256).
+    pub previous: Option<Secret>,
+}
+
+/// What the app signs with.
+#[derive(Clone, Debug)]
+pub enum AppKey {
+    /// HS256.
+    Secret(Secret),
+    /// RS256, ES256 or EdDSA, each as its key says.
+    Public(Vec<VerifyingKey>),
+    /// The same, from a key set that is fetched.
+    Jwks(Url),
+}
+
+/// How web tokens are made.
+#[derive(Clone, Debug)]
+pub struct TokenKeys {
+    /// What we sign with now.
+    pub current: TokenKey,
+    /// A secret with which we signed before, or will soon (HS256): only verifies.
+    pub previous: Option<Secret>,
+}
+
+/// What we sign with.
+#[derive(Clone, Debug)]
+pub enum TokenKey {
+    /// HS256.
+    Secret(Secret),
+    /// RS256, ES256 or EdDSA: the first signs, all verify. There is at least one.
+    Private(Vec<SigningKey>),
+}
+
+impl TokenKeys {
+    /// What the demo's own secret is derived from: the same on all instances that sign alike.
+    pub fn root(&self) -> &[u8] {
+        match &self.current {
+            TokenKey::Secret(secret) => secret.expose(),
+            TokenKey::Private(keys) => keys.first().map_or(&[], |key| key.key.as_bytes()),
+        }
+    }
+}
+
+/// Both, as configured.
+pub(super) struct Credentials {
+    pub app: AppKeys,
+    pub token: TokenKeys,
+    /// Whether the app's is configured, and not made up for this run.
+    pub app_given: bool,
+    /// Whether anything is.
+    pub any_given: bool,
+}
+
+/// Reads both. Where neither is given and `may_make_up`, random secrets are made for this run.
+pub(super) fn read(
+    values: &Values,
+    may_make_up: bool,
+    entropy: Entropy,
+) -> Result<Credentials, ConfigError> {
+    let app = app(values)?;
+    let token = token(values)?;
+    let app_previous = previous(values, APP_PREVIOUS, app.is_some(), APP_SECRET)?;
+    let token_previous = previous(values, TOKEN_PREVIOUS, token.is_some(), TOKEN_SECRET)?;
+    let (app_given, any_given) = (app.is_some(), app.is_some() || token.is_some());
+    // Random secrets would not survive a restart or be shared: only for trying things.
+    let made_up = (may_make_up && !any_given).then(|| Secret::new(entropy.bytes::<32>()));
+    let app = app.or_else(|| made_up.clone().map(AppKey::Secret)).ok_or_else(|| {
+        let what = format!("is missing, and so are {APP_PUBLIC} and {APP_JWKS}");
+        ConfigError::new(APP_SECRET, what)
+    })?;
+    let made_up = made_up.map(|_| Secret::new(entropy.bytes::<32>()));
+    let token = token.or_else(|| made_up.map(TokenKey::Secret)).ok_or_else(|| {
+        ConfigError::new(TOKEN_SECRET, format!("is missing, and so is {TOKEN_PRIVATE}"))
+    })?;
+    Ok(Credentials {
+        app: AppKeys { current: app, previous: app_previous },
+        token: TokenKeys { current: token, previous: token_previous },
+        app_given,
+        any_given,
+    })
+}
+
+fn app(values: &Values) -> Result<Option<AppKey>, ConfigError> {
+    only_one(values, &[APP_SECRET, APP_PUBLIC, APP_JWKS])?;
+    if let Some(secret) = values.secret_bytes(APP_SECRET)? {
+        return Ok(Some(AppKey::Secret(secret)));
+    }
+    if let Some(path) = values.get(APP_PUBLIC)? {
+        return Ok(Some(AppKey::Public(from_file(APP_PUBLIC, &path, pem::public_keys)?)));
+    }
+    Ok(match values.get(APP_JWKS)? {
+        Some(url) => Some(AppKey::Jwks(outgoing_url(APP_JWKS, &url)?)),
+        None => None,
+    })
+}
+
+fn token(values: &Values) -> Result<Option<TokenKey>, ConfigError> {
+    only_one(values, &[TOKEN_SECRET, TOKEN_PRIVATE])?;
+    if let Some(secret) = values.secret_bytes(TOKEN_SECRET)? {
+        return Ok(Some(TokenKey::Secret(secret)));
+    }
+    Ok(match values.get(TOKEN_PRIVATE)? {
+        Some(path) => Some(TokenKey::Private(from_file(TOKEN_PRIVATE, &path, pem::private_keys)?)),
+        None => None,
+    })
+}
+
+/// A secret that only verifies: beside whatever is in use now, so that one can also leave secrets
+/// for keys without logging anybody out.
+fn previous(
+    values: &Values,
+    name: &'static str,
+    has_current: bool,
+    current: &str,
+) -> Result<Option<Secret>, ConfigError> {
+    let previous = values.secret_bytes(name)?;
+    if previous.is_some() && !has_current {
+        let what = format!("is only accepted, never signed with: {current} is missing beside it");
+        return Err(ConfigError::new(name, what));
+    }
+    Ok(previous)
+}
+
+/// That at most one of these is given.
+fn only_one(values: &Values, names: &[&'static str]) -> Result<(), ConfigError> {
+    let mut given = names.iter().filter(|name| values.is_given(name));
+    match (given.next(), given.next()) {
+        (Some(first), Some(second)) => {
+            let what = format!("is set beside {first}: exactly one of {}", names.join(", "));
+            Err(ConfigError::new(second, what))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn from_file<T>(
+    name: &'static str,
+    path: &str,
+    parse: impl Fn(&[u8]) -> Result<Vec<T>, String>,
+) -> Result<Vec<T>, ConfigError> {
+    let text = std::fs::read(Path::new(path))
+        .map_err(|error| ConfigError::new(name, format!("'{path}' cannot be read: {error}")))?;
+    parse(&text).map_err(|what| ConfigError::new(name, format!("'{path}': {what}")))
+}
+
+/// An address that we call ourselves: what goes there is worth protecting on its way.
+fn outgoing_url(name: &'static str, text: &str) -> Result<Url, ConfigError> {
+    let bad = |what: &str| ConfigError::new(name, format!("'{text}' {what}"));
+    let url = Url::parse(text).map_err(|error| bad(&format!("is not a URL: {error}")))?;
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        return Err(ConfigError::new(name, "must not hold a user, a password or a fragment"));
+    }
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if url.host_str().is_some_and(is_loopback_host) => Ok(url),
+        "http" => Err(bad("must begin with https:// (http:// only for a loopback host)")),
+        _ => Err(bad("must begin with https://")),
+    }
+}

@@ -1,0 +1,264 @@
+//! Every endpoint of the public port, once: the routes and `/openapi.json` are made from this table.
+//!
+//! To add one: a line here, with what it takes and answers, and a label in `metrics::Route`. A route
+//! that is made anywhere else fails a test, and so does an answer that is not described.
+
+use std::time::Duration;
+
+use actix_web::{http::Method, web};
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+use super::{
+    CLAIM_HEADER, answers, demo, open, openapi,
+    openapi::{Auth, Operation, Place, schema},
+    scan, script, serve_document, stream, verify,
+};
+use crate::{error::ApiError, tokens::DemoUser};
+
+/// A path and its methods.
+pub(super) struct Endpoint {
+    pub(super) path: &'static str,
+    /// Whether pages of listed origins may call it.
+    pub(super) cors: bool,
+    pub(super) calls: Vec<Call>,
+    /// The same as GET, without a body (RFC 9110, 9.3.2).
+    pub(super) head: Option<actix_web::Route>,
+}
+
+/// One method of a path.
+pub(super) struct Call {
+    pub(super) method: Method,
+    pub(super) route: actix_web::Route,
+    /// Asked for only where the document is made.
+    pub(super) operation: Box<dyn Fn() -> Operation>,
+}
+
+impl Endpoint {
+    fn at(path: &'static str) -> Self {
+        Self { path, cors: false, calls: Vec::new(), head: None }
+    }
+
+    fn cors(mut self) -> Self {
+        self.cors = true;
+        self
+    }
+
+    fn get(self, route: actix_web::Route, operation: impl Fn() -> Operation + 'static) -> Self {
+        self.call(Method::GET, route, operation)
+    }
+
+    fn head(mut self, route: actix_web::Route) -> Self {
+        self.head = Some(route.method(Method::HEAD));
+        self
+    }
+
+    fn post(self, route: actix_web::Route, operation: impl Fn() -> Operation + 'static) -> Self {
+        self.call(Method::POST, route, operation)
+    }
+
+    fn call(
+        mut self,
+        method: Method,
+        route: actix_web::Route,
+        operation: impl Fn() -> Operation + 'static,
+    ) -> Self {
+        let route = route.method(method.clone());
+        self.calls.push(Call { method, route, operation: Box::new(operation) });
+        self
+    }
+}
+
+/// All of them; the demo's are served only where it is on, the key set only where there is one.
+pub(super) fn all(with_demo: bool, with_key_set: bool) -> Vec<Endpoint> {
+    let mut all = vec![
+        Endpoint::at("/ws").get(web::route().to(open), socket),
+        Endpoint::at("/stream").cors().post(web::route().to(stream::stream), || {
+            admits(Operation::new("stream", "Wait for a login over an event stream"))
+                .body::<stream::OpenBody>()
+                .serves("text/event-stream", "The socket's messages as events, then `close`")
+                .cached(stream::UNCACHED)
+        }),
+        Endpoint::at("/stream/poll").cors().post(web::route().to(stream::poll), || {
+            admits(Operation::new("poll", "Wait for the next message of a login, at most 25 s"))
+                .body::<stream::OpenBody>()
+                .answers::<answers::News>("What is new, if anything")
+        }),
+        Endpoint::at("/stream/message").cors().post(web::route().to(stream::message), || {
+            called_by_page(Operation::new("message", "What a browser without a socket says"))
+                .body::<stream::MessageBody>()
+                .answers::<answers::Heard>("Done")
+                .refused(&[
+                    ApiError::UnknownKey,
+                    ApiError::Limited(Duration::from_secs(1)),
+                    ApiError::StoreAway,
+                ])
+        }),
+        Endpoint::at("/scan").cors().post(web::route().to(scan::scan), || {
+            waits(decides(Operation::new("scan", "Log in the browser that shows this key")))
+                .body::<scan::KeyBody>()
+                .answers::<answers::Scanned>("Logged in, or claimed and to be confirmed")
+        }),
+        Endpoint::at("/scan/confirm").cors().post(web::route().to(scan::confirm), || {
+            waits(decides(Operation::new("confirm", "Confirm a claimed login")))
+                .body::<scan::ClaimBody>()
+                .answers::<answers::Confirmed>("Confirmed")
+                .refused(&[ApiError::NotYours])
+        }),
+        Endpoint::at("/scan/deny").cors().post(web::route().to(scan::deny), || {
+            decides(Operation::new("deny", "Decline a claimed login"))
+                .body::<scan::ClaimBody>()
+                .answers::<answers::Denied>("Declined; the browser is told at once")
+                .refused(&[ApiError::NotYours])
+        }),
+        Endpoint::at("/scan/outcome").cors().get(web::route().to(scan::outcome), || {
+            waits(called_by_page(Operation::new("outcome", "What became of a scan")))
+                .auth(Auth::AppToken)
+                .parameter(Place::Header, CLAIM_HEADER, true, "What /scan answered", claim)
+                .answers::<answers::Receipt>("The receipt")
+                .refused(&[ApiError::UnknownKey, ApiError::NotYours, ApiError::StoreAway])
+        }),
+        Endpoint::at("/verify").cors().get(web::route().to(verify::verify), || {
+            called_by_page(Operation::new("verify", "Whether a web token is good"))
+                .auth(Auth::WebToken)
+                .answers::<answers::Verified>("It is")
+                .refused(&[ApiError::StoreAway])
+        }),
+        Endpoint::at("/logout").cors().post(web::route().to(verify::logout), || {
+            called_by_page(Operation::new("logout", "Make a web token worth nothing"))
+                .auth(Auth::WebToken)
+                .answers::<answers::LoggedOut>("Logged out")
+                .refused(&[ApiError::StoreAway])
+        }),
+        Endpoint::at("/openapi.json").get(web::route().to(serve_document), || {
+            Operation::new("openapi", "This document")
+                .serves("application/json", "OpenAPI 3.1")
+                .refused(&[ApiError::Host])
+        }),
+    ];
+    all.extend(script::SERVED.iter().map(|served| {
+        let describe = || {
+            Operation::new(served.path, "The browser's package")
+                .serves(served.content_type, "The file")
+                .cached(served.cache_control)
+                .refused(&[ApiError::Host])
+        };
+        Endpoint::at(served.path).get(script::route(served), describe).head(script::route(served))
+    }));
+    if with_key_set {
+        all.push(Endpoint::at("/.well-known/jwks.json").cors().get(
+            web::route().to(verify::key_set),
+            || {
+                called_by_page(Operation::new("key_set", "The keys that sign web tokens"))
+                    .serves("application/json", "A JSON Web Key Set (RFC 7517)")
+                    .refused(&[ApiError::NoSuchPath])
+            },
+        ));
+    }
+    if with_demo {
+        all.extend(demo_endpoints());
+    }
+    all
+}
+
+/// The document: what not every instance serves is in it, too.
+pub(super) fn document() -> serde_json::Value {
+    openapi::document(&all(true, true))
+}
+
+fn socket() -> Operation {
+    Operation::new("ws", "Open a waiting browser's WebSocket")
+        .description(
+            "Needs the headers of a WebSocket handshake (RFC 6455). Without a sub-protocol: the \
+             plain protocol. What is said on the socket is described in the README.",
+        )
+        .parameter(Place::Query, "qr", false, "`svg`: the key comes drawn, too", schema::<String>)
+        .parameter(
+            Place::Query,
+            "resume",
+            false,
+            "`1`: go on with an earlier login",
+            schema::<String>,
+        )
+        .parameter(
+            Place::Header,
+            "Sec-WebSocket-Protocol",
+            false,
+            "`scanlogin.v1`: the JSON protocol",
+            schema::<String>,
+        )
+        .upgrades("The socket is open")
+        .refused(&[
+            ApiError::Malformed("What is wrong with the handshake"),
+            ApiError::Host,
+            ApiError::Origin,
+            ApiError::UpgradeRequired,
+            ApiError::Limited(Duration::from_secs(1)),
+            ApiError::Full,
+            ApiError::Draining,
+            ApiError::StoreAway,
+        ])
+}
+
+fn demo_endpoints() -> Vec<Endpoint> {
+    let mut all: Vec<Endpoint> = demo::pages()
+        .map(|(path, content_type, route)| {
+            Endpoint::at(path).get(route, move || {
+                Operation::new(path, "A part of the demo")
+                    .serves(content_type, "The file")
+                    .refused(&[ApiError::Host, ApiError::NoSuchPath])
+            })
+        })
+        .collect();
+    all.push(Endpoint::at("/demo/users").get(web::route().to(demo::users), || {
+        Operation::new("demo_users", "The demo's users")
+            .answers::<Vec<DemoUser>>("All of them")
+            .refused(&[ApiError::Host, ApiError::NoSuchPath])
+    }));
+    all.push(Endpoint::at("/demo/app-token").post(web::route().to(demo::app_token), || {
+        called_by_page(Operation::new("demo_app_token", "What a real app's backend would give"))
+            .body::<demo::UserBody>()
+            .answers::<answers::DemoToken>("An app token for a demo user")
+            .refused(&[ApiError::NoSuchPath])
+    }));
+    all
+}
+
+/// Pages may call it, those of listed origins.
+fn called_by_page(operation: Operation) -> Operation {
+    operation.refused(&[ApiError::Host, ApiError::Origin])
+}
+
+/// Whoever asks gets a place among those who wait, or not.
+fn admits(operation: Operation) -> Operation {
+    called_by_page(operation)
+        .parameter(Place::Query, "qr", false, "`svg`: the key comes drawn, too", schema::<String>)
+        .refused(&[
+            ApiError::Limited(Duration::from_secs(1)),
+            ApiError::Full,
+            ApiError::Draining,
+            ApiError::StoreAway,
+        ])
+}
+
+/// What the calls have in common in which a phone decides something.
+fn decides(operation: Operation) -> Operation {
+    called_by_page(operation).auth(Auth::AppToken).refused(&[
+        ApiError::UnknownKey,
+        ApiError::Conflict,
+        ApiError::Limited(Duration::from_secs(1)),
+        ApiError::StoreAway,
+    ])
+}
+
+/// Can be held open.
+fn waits(operation: Operation) -> Operation {
+    const TEXT: &str = "Hold the call open for so many seconds, at most 10, until the outcome is \
+                        final; then `state` is in the answer";
+    operation
+        .parameter(Place::Query, "wait", false, TEXT, schema::<u64>)
+        .refused(&[ApiError::Malformed("What is wrong with the request")])
+}
+
+fn claim(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9_-]{1,128}$" })
+}

@@ -1,0 +1,159 @@
+//! What one call takes and answers: the words in which `endpoints` describes it.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+use crate::error::ApiError;
+
+/// Writes a type's schema, or a reference to it.
+pub(in crate::http) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+/// Who must be shown to be calling.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::http) enum Auth {
+    /// The phone app's own JWT.
+    AppToken,
+    /// A web token that this service made.
+    WebToken,
+}
+
+/// Where a parameter stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::http) enum Place {
+    /// After the `?`.
+    Query,
+    /// Among the headers.
+    Header,
+}
+
+/// A parameter.
+pub(in crate::http) struct Parameter {
+    pub(super) name: &'static str,
+    pub(super) place: Place,
+    pub(super) required: bool,
+    pub(super) description: &'static str,
+    pub(super) schema: SchemaOf,
+}
+
+/// A request's body: JSON, and a form where `form` says so.
+pub(in crate::http) struct Body {
+    pub(super) schema: SchemaOf,
+    pub(super) form: bool,
+}
+
+/// An answer that is no refusal.
+pub(in crate::http) struct Success {
+    pub(super) status: u16,
+    pub(super) description: &'static str,
+    pub(super) content_type: &'static str,
+    pub(super) cache: &'static str,
+    pub(super) schema: Option<SchemaOf>,
+}
+
+/// One method of one path.
+pub(in crate::http) struct Operation {
+    pub(super) id: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) description: Option<&'static str>,
+    pub(super) auth: Option<Auth>,
+    pub(super) parameters: Vec<Parameter>,
+    pub(super) body: Option<Body>,
+    pub(super) successes: Vec<Success>,
+    pub(super) refusals: Vec<ApiError>,
+}
+
+/// A type as a reference into the document's components.
+pub(in crate::http) fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+impl Operation {
+    /// An operation with this id and one line that says what it does.
+    pub(in crate::http) fn new(id: &'static str, summary: &'static str) -> Self {
+        Self {
+            id,
+            summary,
+            description: None,
+            auth: None,
+            parameters: Vec::new(),
+            body: None,
+            successes: Vec::new(),
+            refusals: Vec::new(),
+        }
+    }
+
+    /// What the summary has no room for.
+    pub(in crate::http) fn description(mut self, text: &'static str) -> Self {
+        self.description = Some(text);
+        self
+    }
+
+    /// Needs a token; without it [`ApiError::Unauthenticated`].
+    pub(in crate::http) fn auth(mut self, auth: Auth) -> Self {
+        self.auth = Some(auth);
+        self.refused(&[ApiError::Unauthenticated])
+    }
+
+    /// Takes a parameter.
+    pub(in crate::http) fn parameter(
+        mut self,
+        place: Place,
+        name: &'static str,
+        required: bool,
+        description: &'static str,
+        schema: SchemaOf,
+    ) -> Self {
+        self.parameters.push(Parameter { name, place, required, description, schema });
+        self
+    }
+
+    /// Takes a body as JSON or as a form, with all that can be wrong with one.
+    pub(in crate::http) fn body<T: JsonSchema>(mut self) -> Self {
+        self.body = Some(Body { schema: schema::<T>, form: true });
+        let malformed = ApiError::Malformed("What is wrong with the body");
+        self.refused(&[malformed, ApiError::TooLarge, ApiError::UnsupportedType])
+    }
+
+    /// Answers 200 with a JSON body that no cache may keep.
+    pub(in crate::http) fn answers<T: JsonSchema>(mut self, description: &'static str) -> Self {
+        self.successes.push(Success {
+            status: 200,
+            description,
+            content_type: "application/json",
+            cache: "no-store",
+            schema: Some(schema::<T>),
+        });
+        self
+    }
+
+    /// Answers 200 with something that is fixed when the service is built.
+    pub(in crate::http) fn serves(
+        mut self,
+        content_type: &'static str,
+        description: &'static str,
+    ) -> Self {
+        let (cache, schema) = ("no-cache", None);
+        self.successes.push(Success { status: 200, description, content_type, cache, schema });
+        self
+    }
+
+    /// What the answer just described says in `Cache-Control`, where it is not the usual.
+    pub(in crate::http) fn cached(mut self, cache: &'static str) -> Self {
+        if let Some(success) = self.successes.last_mut() {
+            success.cache = cache;
+        }
+        self
+    }
+
+    /// Answers 101.
+    pub(in crate::http) fn upgrades(mut self, description: &'static str) -> Self {
+        let (content_type, cache, schema) = ("", "", None);
+        self.successes.push(Success { status: 101, description, content_type, cache, schema });
+        self
+    }
+
+    /// Refuses in these ways.
+    pub(in crate::http) fn refused(mut self, refusals: &[ApiError]) -> Self {
+        self.refusals.extend_from_slice(refusals);
+        self
+    }
+}

@@ -1,0 +1,66 @@
+//! Calls that we make ourselves: to the app's key set, and to the webhook.
+
+use std::time::Duration;
+
+use reqwest::{Client, Response, redirect::Policy};
+
+/// How long a call may take in all (the webhook's is the contract's: issue 4, 3 s).
+pub const CALL_TIME: Duration = Duration::from_secs(3);
+
+/// What came of a call that brought nothing. Holds no secret: addresses are configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// No connection: nobody has heard us.
+    #[error("no connection: {0}")]
+    Unreachable(String),
+    /// No whole answer in time, or the connection broke on the way.
+    #[error("no answer: {0}")]
+    NoAnswer(String),
+    /// Another status than 200. Redirects are not followed: what we send is for one address.
+    #[error("the answer has the status {0}, not 200")]
+    Status(u16),
+    /// The answer is too long, or not what it should be.
+    #[error("the answer {0}")]
+    Invalid(String),
+}
+
+/// A client for such calls: system's certificate authorities, no redirects, [`CALL_TIME`].
+///
+/// # Errors
+/// Where the system's certificate authorities cannot be read.
+pub fn client() -> Result<Client, reqwest::Error> {
+    Client::builder()
+        .user_agent(concat!("scanlogin/", env!("CARGO_PKG_VERSION")))
+        .redirect(Policy::none())
+        .timeout(CALL_TIME)
+        .build()
+}
+
+/// The body of an answer with the status 200, of at most `most` bytes.
+pub(super) async fn body(
+    sent: Result<Response, reqwest::Error>,
+    most: usize,
+) -> Result<Vec<u8>, CallError> {
+    let mut answer = sent.map_err(|error| failed(&error))?;
+    if answer.status() != 200 {
+        return Err(CallError::Status(answer.status().as_u16()));
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| failed(&error))? {
+        if body.len() + chunk.len() > most {
+            return Err(CallError::Invalid(format!("has more than {most} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn failed(error: &reqwest::Error) -> CallError {
+    // The innermost cause says what happened; the outer ones repeat the address.
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    let text = cause.to_string();
+    if error.is_connect() { CallError::Unreachable(text) } else { CallError::NoAnswer(text) }
+}

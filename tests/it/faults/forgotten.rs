@@ -1,0 +1,64 @@
+//! Redis forgets while a browser is on its way from one instance to the other.
+
+use scanlogin::app::Options;
+
+use super::{Pair, Waiter};
+use crate::helpers::{Browser, Closed, Phone, eventually};
+
+/// The key and the secret of a login that only the instance behind the proxy knows of: its socket
+/// is gone, Redis has restarted empty, and that instance does not reach it.
+async fn forgotten(pair: &mut Pair) -> (String, String) {
+    let Waiter { browser, key, resume, .. } =
+        Waiter::open(pair.through.address, true, "alice").await;
+    drop(browser);
+    eventually("the socket is gone", || async {
+        (pair.through.metric("scanlogin_waiting_sockets").await == 0.0).then_some(())
+    })
+    .await;
+    pair.proxy.refuse();
+    pair.redis.restart_empty(std::time::Duration::ZERO).await;
+    (key, resume)
+}
+
+#[tokio::test]
+async fn who_comes_back_elsewhere_before_redis_was_reminded_of_the_login_goes_on_with_it() {
+    let mut pair = Pair::start(Options::default()).await;
+    let (key, resume) = forgotten(&mut pair).await;
+    let mut browser = Browser::resume(pair.direct.address, &resume).await;
+    eventually("it has been looked for in vain", || async {
+        let asked = pair.direct.metric("scanlogin_store_seconds_count{operation=\"resume\"}").await;
+        (asked >= 1.0).then_some(())
+    })
+    .await;
+    pair.proxy.restore();
+    assert_eq!(browser.message().await["key"], key.as_str());
+    let mut waiter = Waiter { browser, json: true, key, resume, user: "alice".into() };
+    waiter.is_scanned(pair.direct.address).await;
+    waiter.gets_its_token().await;
+}
+
+#[tokio::test]
+async fn a_login_whose_browser_was_told_that_it_is_over_is_not_made_again() {
+    let mut pair = Pair::start(Options::default()).await;
+    let (key, resume) = forgotten(&mut pair).await;
+    let mut browser = Browser::resume(pair.direct.address, &resume).await;
+    assert_eq!(browser.message().await["type"], "expired", "nobody has made it again");
+    assert_eq!(browser.closed().await, Closed::Code(4000));
+    pair.proxy.restore();
+    eventually("the other instance has read its logins again", || async {
+        let resyncs = "scanlogin_feed_resyncs_total{reason=\"reconnected\"}";
+        (pair.through.metric(resyncs).await == 1.0).then_some(())
+    })
+    .await;
+    eventually("it has let go of this one", || async {
+        let pattern = "*scanlogin:l:*";
+        let channels: Vec<String> = pair.redis.command(&["PUBSUB", "CHANNELS", pattern]).await;
+        channels.is_empty().then_some(())
+    })
+    .await;
+    // Neither of them can tell the phone 100 now.
+    for service in [&pair.through, &pair.direct] {
+        let scan = Phone::of(service.address, "alice").scan(&key).await;
+        assert_eq!(scan.codes(), (404, -1));
+    }
+}

@@ -1,0 +1,156 @@
+//! `/openapi.json`: what it says, and that nothing else is answered.
+//!
+//! That answers are as described is checked in `helpers::phone::answer` and `Browser::open`: every
+//! answer of every test. `tests/openapi/run` sends what nobody thought of.
+
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+
+use crate::helpers::{
+    Service, Settings,
+    contract::{document, violations},
+    phone::verify,
+};
+
+/// What the document describes, as (path, methods).
+fn described() -> Vec<(&'static String, Vec<String>)> {
+    let paths = document()["paths"].as_object().expect("paths").iter();
+    paths
+        .map(|(path, methods)| {
+            let methods = methods.as_object().expect("methods").keys();
+            (path, methods.map(|method| method.to_uppercase()).collect())
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn it_is_served_and_is_openapi_3_1() {
+    let service = Service::start(Settings::embedded()).await;
+    let url = format!("http://{}/openapi.json", service.address);
+    let served = reqwest::get(&url).await.expect("an answer");
+    assert_eq!(served.status(), 200);
+    assert_eq!(served.headers()["content-type"], "application/json");
+    let served: Value = served.json().await.expect("JSON");
+    assert_eq!(&served, document());
+    assert_eq!(served["openapi"], "3.1.0");
+    assert_eq!(served["info"]["version"], env!("CARGO_PKG_VERSION"));
+    let mut ids: Vec<_> = served["paths"]
+        .as_object()
+        .expect("paths")
+        .values()
+        .flat_map(|methods| methods.as_object().expect("methods").values())
+        .map(|operation| operation["operationId"].as_str().expect("an id"))
+        .collect();
+    ids.sort_unstable();
+    assert!(ids.windows(2).all(|pair| pair[0] != pair[1]), "each once: {ids:?}");
+}
+
+#[tokio::test]
+async fn every_path_and_method_of_it_exists_and_no_other_method_does() {
+    let service = Service::start(Settings::embedded().with("DEMO", "unsafe")).await;
+    for (path, methods) in described() {
+        for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"] {
+            let url = format!("http://{}{path}", service.address);
+            let request = Client::new().request(method.parse::<Method>().unwrap(), url);
+            let answer = request.send().await.expect("an answer");
+            let exists = methods.iter().any(|one| one == method);
+            assert_eq!(answer.status() != 405, exists, "{method} {path}: {}", answer.status());
+            assert_ne!(answer.status(), 404, "{method} {path}");
+            if !exists {
+                assert_eq!(answer.headers()["allow"], methods.join(", ")[..], "{method} {path}");
+            }
+        }
+    }
+}
+
+/// Routes are made in one place, from the table that the document is made from.
+#[test]
+fn no_route_of_the_public_port_is_made_outside_its_table() {
+    fn visit(folder: &std::path::Path, made: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                visit(&path, made);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).expect("a text");
+            for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+                let makes = ["web::resource(", "web::scope(", ".route(\"", "#[get(", "#[post("];
+                if makes.iter().any(|way| line.contains(way)) {
+                    made.push(format!("{}: {}", path.display(), line.trim()));
+                }
+            }
+        }
+    }
+    let mut made = Vec::new();
+    visit(concat!(env!("CARGO_MANIFEST_DIR"), "/src").as_ref(), &mut made);
+    // The admin port is not public.
+    made.retain(|line| !line.contains("src/admin.rs"));
+    assert_eq!(made.len(), 1, "{made:#?}");
+    assert!(made[0].ends_with("web::resource(endpoint.path);"), "{made:#?}");
+}
+
+#[test]
+fn every_path_of_it_has_a_metric_of_its_own() {
+    use scanlogin::metrics::{Label, Route};
+    for (path, _) in described() {
+        let is_demo = ["/", "/s", "/phone", "/favicon.svg"].contains(&&path[..])
+            || path.starts_with("/demo/");
+        let labelled = Route::ALL.iter().any(|route| route.text() == path);
+        assert!(labelled || is_demo, "{path} would be counted as 'other'");
+    }
+    for route in Route::ALL.iter().filter(|route| route.text().starts_with('/')) {
+        let known = described().iter().any(|(path, _)| *path == route.text());
+        assert!(known, "{} is not described", route.text());
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_it_does_not_describe_is_found() {
+    let service = Service::start(Settings::embedded()).await;
+    let good = verify(service.address, "x").await;
+    let header = |name: &str| Some(good.header(name).to_owned()).filter(|text| !text.is_empty());
+    let wrong = |status, body: &Value| violations("GET", "/verify", status, header, body).len();
+    assert_eq!(wrong(401, &good.body), 0);
+    assert_eq!(wrong(500, &good.body), 1, "another status");
+    assert_eq!(wrong(401, &json!({ "code": -3, "msg": good.body["msg"] })), 1, "another code");
+    assert_eq!(wrong(401, &json!({ "code": -2 })), 1, "a field less");
+    let mut more = good.body.clone();
+    more["detail"] = "x".into();
+    assert_eq!(wrong(401, &more), 1, "a field more");
+    let none = |_: &str| None;
+    assert!(!violations("GET", "/verify", 401, none, &good.body).is_empty(), "a header less");
+}
+
+#[tokio::test]
+async fn every_answer_forbids_guessing_framing_and_loading_elsewhere() {
+    let service = Service::start(Settings::embedded().with("DEMO", "unsafe")).await;
+    let paths = described().into_iter().map(|(path, _)| path.as_str());
+    for path in paths.chain(["/nothing", "/scan/"]) {
+        for method in [Method::GET, Method::POST, Method::OPTIONS] {
+            let url = format!("http://{}{path}", service.address);
+            let answer = Client::new().request(method, url).send().await.expect("an answer");
+            let header = |name: &str| {
+                answer.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned()
+            };
+            assert_eq!(header("x-content-type-options"), "nosniff", "{path}");
+            assert_eq!(header("referrer-policy"), "no-referrer", "{path}");
+            assert_eq!(header("cross-origin-resource-policy"), "same-origin", "{path}");
+            let policy = header("content-security-policy");
+            assert!(policy.starts_with("default-src 'none'"), "{path}: {policy}");
+            assert!(policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
+            assert!(!policy.contains("unsafe"), "{path}: {policy}");
+            if header("content-type").starts_with("application/json") && path != "/openapi.json" {
+                assert_eq!(header("cache-control"), "no-store", "{path}");
+            }
+        }
+    }
+    // Preflights are answered by the CORS middleware.
+    let preflight = Client::new()
+        .request(Method::OPTIONS, format!("http://{}/scan", service.address))
+        .header("Origin", "https://evil.example")
+        .header("Access-Control-Request-Method", "POST");
+    let refused = preflight.send().await.expect("an answer");
+    assert_eq!(refused.status(), 400);
+    assert_eq!(refused.headers()["x-content-type-options"], "nosniff");
+}
