@@ -1,13 +1,22 @@
-//! The admin port: metrics and health, never beside the public routes.
+//! The admin port: metrics, health, and ending a user's web login; never beside the public routes.
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use actix_web::{HttpResponse, http::header, web};
+use actix_web::{HttpRequest, HttpResponse, http::header, middleware, web};
+use serde::Deserialize;
+use serde_json::json;
 
-use crate::metrics::Metrics;
+use crate::{
+    clock::Clock,
+    error::{ApiError, answer},
+    http::{self, body},
+    metrics::Metrics,
+    store::Store,
+    tokens::MAX_USER,
+};
 
 /// Whether a load balancer should send new browsers here.
 ///
@@ -51,6 +60,8 @@ impl Readiness {
 pub fn routes(
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
+    store: Store,
+    clock: Clock,
 ) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config: &mut web::ServiceConfig| {
         let text = async |metrics: web::Data<Metrics>| {
@@ -62,11 +73,49 @@ pub fn routes(
             Ok(()) => HttpResponse::Ok().body("ready\n"),
             Err(why) => HttpResponse::ServiceUnavailable().body(format!("{why}\n")),
         };
+        let around = {
+            let metrics = metrics.clone();
+            middleware::from_fn(move |request, next| {
+                http::around(metrics.clone(), clock.clone(), request, next)
+            })
+        };
+        let revoke = web::resource("/revoke")
+            .wrap(around)
+            .app_data(web::Data::new(store))
+            .route(web::post().to(revoke))
+            .default_service(web::to(async || Err::<&str, _>(ApiError::NoSuchMethod)));
         config
+            .service(revoke)
             .app_data(web::Data::from(metrics))
             .app_data(web::Data::from(readiness))
             .route("/metrics", web::get().to(text))
             .route("/readyz", web::get().to(ready))
             .route("/livez", web::get().to(async || "alive\n"));
     }
+}
+
+#[derive(Deserialize)]
+struct UserBody {
+    user: String,
+}
+
+/// `POST /revoke`: ends a user's web login, whoever asks: who reaches this port is the operator.
+async fn revoke(
+    request: HttpRequest,
+    payload: web::Payload,
+    store: web::Data<Store>,
+) -> Result<HttpResponse, ApiError> {
+    // A page in the operator's browser is not the operator, under whatever name it reaches us.
+    if request.headers().contains_key(header::ORIGIN) {
+        return Err(ApiError::Origin);
+    }
+    let expected = "The body must have a text field 'user' of 1 to 255 bytes";
+    let UserBody { user } = body::read_json(&request, payload, expected).await?;
+    if user.is_empty() || user.len() > MAX_USER {
+        return Err(ApiError::Malformed(expected));
+    }
+    let ended = store.end_session(&user).await.map_err(|_| ApiError::StoreAway)?;
+    tracing::info!(login = ended.map(|id| id.log_id()), "ended by the operator");
+    let body = json!({ "code": 100, "msg": "OK", "ended": u8::from(ended.is_some()) });
+    Ok(answer(HttpResponse::Ok(), &body))
 }

@@ -11,6 +11,7 @@ use std::{
 
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
+use tracing_appender::non_blocking::ErrorCounter;
 
 use self::{
     servers::{bind, serve, serve_admin, stop},
@@ -30,7 +31,7 @@ use crate::{
     socket::{Admission, Background},
     store::{EmbeddedStore, redis::Connector},
     tokens::{
-        AppAuth, Issuer,
+        AppAuth, FactsKey, Issuer,
         key_set::{self, Fetcher},
         outgoing::CallError,
     },
@@ -103,6 +104,8 @@ pub struct Options {
     pub crash: Crash,
     /// How often the app's key set is fetched.
     pub key_set_refresh: Duration,
+    /// Counts what the log left out.
+    pub log_lines_dropped: Option<ErrorCounter>,
 }
 
 impl Default for Options {
@@ -113,6 +116,7 @@ impl Default for Options {
             mechanisms: Mechanisms::default(),
             crash: Crash::default(),
             key_set_refresh: key_set::REFRESH,
+            log_lines_dropped: None,
         }
     }
 }
@@ -202,9 +206,9 @@ impl Application {
         let (events, mut thread_events) = mpsc::channel(EVENTS * config.workers);
         let shared = Shared {
             config: config.clone(),
-            shelf,
+            shelf: shelf.clone(),
             metrics: metrics.clone(),
-            clock: options.clock,
+            clock: options.clock.clone(),
             entropy: options.entropy,
             mechanisms: options.mechanisms,
             crash: options.crash.clone(),
@@ -213,12 +217,19 @@ impl Application {
             limits: limits.clone(),
             app_auth: Arc::new(AppAuth::new(&config, key_set.as_ref().map(Fetcher::key_set))),
             issuer: Arc::new(Issuer::new(&config)),
+            facts: Arc::new(FactsKey::new(&config)),
             warned: Arc::default(),
             events,
             threads: Arc::default(),
         };
         let mut server = serve(self.listener, shared)?;
-        let mut admin = serve_admin(self.admin_listener, metrics, readiness.clone())?;
+        let mut admin = serve_admin(
+            self.admin_listener,
+            metrics.clone(),
+            readiness.clone(),
+            shelf.factory(),
+            options.clock,
+        )?;
         let (server_handle, admin_handle) = (server.handle(), admin.handle());
         let mut registries = Vec::new();
         let mut key_set_task = actix_rt::spawn(async move {
@@ -238,9 +249,15 @@ impl Application {
                     ThreadEvent::FeedDied => return Err(RunError::Died(Part::Feed)),
                 },
                 _ = housekeeping.tick() => limits.forget_the_idle(),
-                _ = watch.tick() => if !registries.iter().all(|registry| registry.is_alive()) {
-                    return Err(RunError::Died(Part::Registry));
-                },
+                _ = watch.tick() => {
+                    if let Some(dropped) = &options.log_lines_dropped {
+                        let new = dropped.dropped_lines() as u64 - metrics.log_lines_dropped.get();
+                        metrics.log_lines_dropped.inc_by(new);
+                    }
+                    if !registries.iter().all(|registry| registry.is_alive()) {
+                        return Err(RunError::Died(Part::Registry));
+                    }
+                }
                 _ = &mut key_set_task => return Err(RunError::Died(Part::KeySet)),
                 result = &mut server => {
                     result?;

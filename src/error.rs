@@ -18,6 +18,8 @@ use serde::Serialize;
 /// A refusal of the HTTP API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApiError {
+    /// The user has no web login, or the ticket is good for nothing (any more).
+    NoLogin,
     /// The key or claim never existed, expired or ended: one answer for all.
     UnknownKey,
     /// Missing, malformed, wrongly signed or expired token.
@@ -32,6 +34,8 @@ pub enum ApiError {
     TooLarge,
     /// The body is neither JSON nor a form.
     UnsupportedType,
+    /// The body is not JSON, where only that is taken.
+    NotJson,
     /// A WebSocket endpoint was called without an upgrade.
     UpgradeRequired,
     /// No such path.
@@ -40,6 +44,8 @@ pub enum ApiError {
     NoSuchMethod,
     /// The store is away.
     StoreAway,
+    /// The token that was made is nothing that a cookie can hold.
+    TokenIsNoCookie,
     /// The app's key set, without which this token cannot be judged, cannot be fetched.
     KeysAway,
     /// This instance is full.
@@ -70,6 +76,7 @@ impl ApiError {
     pub fn wire(&self) -> Wire {
         let (status, code, msg) = match self {
             Self::UnknownKey => (StatusCode::NOT_FOUND, -1, "Key does not exist"),
+            Self::NoLogin => (StatusCode::NOT_FOUND, -1, "There is no such login"),
             Self::Unauthenticated => (
                 StatusCode::UNAUTHORIZED,
                 -2,
@@ -86,6 +93,9 @@ impl ApiError {
                 -5,
                 "Content-Type must be application/json or application/x-www-form-urlencoded",
             ),
+            Self::NotJson => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, -5, "Content-Type must be application/json")
+            }
             Self::UpgradeRequired => {
                 (StatusCode::UPGRADE_REQUIRED, -5, "This is a WebSocket endpoint")
             }
@@ -95,6 +105,9 @@ impl ApiError {
             }
             Self::StoreAway => {
                 (StatusCode::SERVICE_UNAVAILABLE, -6, "The store is away: try again")
+            }
+            Self::TokenIsNoCookie => {
+                (StatusCode::INTERNAL_SERVER_ERROR, -6, "The token cannot be put into a cookie")
             }
             Self::KeysAway => {
                 (StatusCode::SERVICE_UNAVAILABLE, -6, "The app's keys cannot be fetched: try again")

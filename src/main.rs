@@ -32,7 +32,7 @@ async fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return complain(&error),
     };
-    telemetry::start(&config);
+    let log = telemetry::start(&config);
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -40,11 +40,12 @@ async fn main() -> ExitCode {
     let (stopper, stops) = Stopper::new();
     match Signals::new() {
         Ok(signals) => drop(actix_rt::spawn(stopper.follow(signals))),
-        Err(error) => return complain(&error),
+        Err(error) => return complain_after(log, &error),
     }
-    let application = match Application::build(config, Options::default()).await {
+    let options = Options { log_lines_dropped: Some(log.dropped.clone()), ..Options::default() };
+    let application = match Application::build(config, options).await {
         Ok(application) => application,
-        Err(error) => return complain(&error),
+        Err(error) => return complain_after(log, &error),
     };
     let address = application.address();
     let admin_address = application.admin_address();
@@ -60,6 +61,12 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The log's lines first.
+fn complain_after(log: telemetry::Log, error: &dyn std::error::Error) -> ExitCode {
+    drop(log);
+    complain(error)
 }
 
 #[expect(clippy::print_stdout, reason = "what --help and --version are for")]

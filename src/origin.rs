@@ -43,12 +43,18 @@ impl Origins {
         Ok(Self::Listed(listed.collect::<Result<_, _>>()?))
     }
 
+    /// Whether this very origin is listed: `*` and the same host are not enough where a cookie
+    /// speaks for somebody.
+    pub fn list(&self, origin: &str) -> bool {
+        matches!(self, Self::Listed(listed) if listed.iter().any(|one| one == origin))
+    }
+
     /// Whether a request with this `Origin` (absent: no browser) and `Host` may pass.
     pub fn allow(&self, origin: Option<&str>, host: Option<&str>, public: Option<&Url>) -> bool {
         let Some(origin) = origin else { return true };
         match self {
             Self::Any => true,
-            Self::Listed(listed) => listed.iter().any(|one| one == origin),
+            Self::Listed(_) => self.list(origin),
             Self::SameHost => {
                 let Ok(origin) = Url::parse(origin) else { return false };
                 let (Some(name), Some(port)) = (origin.host(), origin.port_or_known_default())

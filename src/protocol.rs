@@ -52,6 +52,13 @@ pub enum ServerMessage<'a> {
         /// Who is logged in.
         user: &'a str,
     },
+    /// Logged in, where tokens are delivered by ticket: `POST /redeem` sets the cookie.
+    Ticket {
+        /// What to redeem, once.
+        ticket: &'a str,
+        /// Seconds until it can't be redeemed any more.
+        expires_in: u64,
+    },
     /// Declined on the phone.
     Denied,
     /// The deadline has passed.
@@ -138,6 +145,10 @@ mod tests {
             (
                 token,
                 r#"{"type":"token","token":"T","token_type":"Bearer","expires_in":60,"user":"u"}"#,
+            ),
+            (
+                ServerMessage::Ticket { ticket: "T", expires_in: 60 },
+                r#"{"type":"ticket","ticket":"T","expires_in":60}"#,
             ),
             (ServerMessage::Denied, r#"{"type":"denied"}"#),
             (ServerMessage::Expired, r#"{"type":"expired"}"#),

@@ -108,6 +108,9 @@ Files, not variables: an environment is inherited by every child and shown by `k
 
 {{- /* What the schema cannot say in words that help. */ -}}
 {{- define "scanlogin.check" -}}
+{{- if and (eq .Values.config.deliver "ticket") (or (not .Values.config.allowedOrigins) (has "*" .Values.config.allowedOrigins)) -}}
+{{- fail "config.deliver=ticket needs config.allowedOrigins to list the pages' exact origins, without *: only they may set the cookie" -}}
+{{- end -}}
 {{- $app := compact (list .Values.appJwt.secret.existingSecret .Values.appJwt.publicKey.existingSecret .Values.appJwt.jwksUrl) -}}
 {{- if ne (len $app) 1 -}}
 {{- fail "set exactly one of appJwt.secret.existingSecret, appJwt.publicKey.existingSecret and appJwt.jwksUrl: it verifies the phones" -}}

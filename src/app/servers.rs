@@ -15,9 +15,11 @@ use socket2::{Domain, Socket, Type};
 use super::{FINISH_TIME, StartError, threads::Shared};
 use crate::{
     admin::{self, Readiness},
+    clock::Clock,
     http,
     metrics::Metrics,
     socket::upgrade::UpgradeFactory,
+    store::StoreFactory,
 };
 
 /// A request head must be complete within this time (spec 2.3).
@@ -75,9 +77,13 @@ pub(super) fn serve_admin(
     listener: TcpListener,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
+    factory: StoreFactory,
+    clock: Clock,
 ) -> std::io::Result<Server> {
     let server = HttpServer::new(move || {
-        App::new().configure(admin::routes(metrics.clone(), readiness.clone()))
+        let store = factory.make(&metrics, &clock);
+        let routes = admin::routes(metrics.clone(), readiness.clone(), store, clock.clone());
+        App::new().configure(routes)
     });
     Ok(server.workers(1).disable_signals().shutdown_timeout(1).listen(listener)?.run())
 }

@@ -26,7 +26,7 @@ use crate::{
     registry::{Registry, RegistryAddr},
     socket::{Admission, Background, Waiting, Worker},
     store::{EmbeddedStore, Store, StoreFactory, redis::Connector},
-    tokens::{AppAuth, Issuer},
+    tokens::{AppAuth, FactsKey, Issuer},
 };
 
 /// Changes that may wait for a thread's registry with the embedded store.
@@ -39,6 +39,16 @@ pub(super) enum Shelf {
     Embedded(EmbeddedStore),
     /// In Redis.
     Redis(Arc<Connector>),
+}
+
+impl Shelf {
+    /// Makes the store of each thread.
+    pub(super) fn factory(&self) -> StoreFactory {
+        match self {
+            Self::Embedded(store) => StoreFactory::Embedded(store.clone()),
+            Self::Redis(connector) => StoreFactory::Redis(connector.clone()),
+        }
+    }
 }
 
 /// What a worker thread tells the application.
@@ -69,6 +79,7 @@ pub(super) struct Shared {
     pub limits: Arc<Limits>,
     pub app_auth: Arc<AppAuth>,
     pub issuer: Arc<Issuer>,
+    pub facts: Arc<FactsKey>,
     pub warned: Arc<AtomicBool>,
     pub events: mpsc::Sender<ThreadEvent>,
     /// Numbers the threads.
@@ -78,11 +89,7 @@ pub(super) struct Shared {
 impl Shared {
     /// The parts of the calling thread, its registry and its feed started.
     pub(super) fn start_thread(&self) -> Rc<Worker> {
-        let factory = match &self.shelf {
-            Shelf::Embedded(store) => StoreFactory::Embedded(store.clone()),
-            Shelf::Redis(connector) => StoreFactory::Redis(connector.clone()),
-        };
-        let store: Store = factory.make(&self.metrics, &self.clock);
+        let store: Store = self.shelf.factory().make(&self.metrics, &self.clock);
         Rc::new(Worker {
             config: self.config.clone(),
             registry: self.start_registry(store.clone()),
@@ -96,6 +103,7 @@ impl Shared {
             limits: self.limits.clone(),
             app_auth: self.app_auth.clone(),
             issuer: self.issuer.clone(),
+            facts: self.facts.clone(),
         })
     }
 

@@ -66,6 +66,20 @@ impl TokenKeys {
     }
 }
 
+impl TokenKeys {
+    /// What all instances that verify alike share, [`Self::root`] first.
+    pub fn roots(&self) -> Vec<Secret> {
+        let mut roots = match &self.current {
+            TokenKey::Secret(secret) => vec![secret.clone()],
+            TokenKey::Private(keys) => {
+                keys.iter().map(|key| Secret::new(key.key.as_bytes())).collect()
+            }
+        };
+        roots.extend(self.previous.clone());
+        roots
+    }
+}
+
 /// Both, as configured.
 pub(super) struct Credentials {
     pub app: AppKeys,

@@ -63,6 +63,15 @@ pub enum Confirm {
     Required,
 }
 
+/// What a browser gets that is logged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deliver {
+    /// The token, in a frame: its page's scripts keep it.
+    Token,
+    /// A ticket, which it redeems for a cookie that no script can read.
+    Ticket,
+}
+
 /// In which header trusted proxies tell the client's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyHeader {
@@ -127,6 +136,8 @@ pub struct Config {
     pub token_ttl: Duration,
     /// One step or two.
     pub confirm: Confirm,
+    /// The token itself, or a ticket.
+    pub deliver: Deliver,
     /// Whose pages may log in here.
     pub origins: Origins,
     /// Our own proxies.
@@ -170,6 +181,15 @@ impl Config {
             Some(text) => Origins::parse(&text)
                 .map_err(|what| ConfigError::new("SCANLOGIN_ALLOWED_ORIGINS", what))?,
         };
+        let deliver = values.choice(
+            "SCANLOGIN_DELIVER",
+            &[("token", Deliver::Token), ("ticket", Deliver::Ticket)],
+        )?;
+        if deliver == Deliver::Ticket && !matches!(origins, Origins::Listed(_)) {
+            let what = "ticket needs SCANLOGIN_ALLOWED_ORIGINS to list the pages' exact origins \
+                        (it is unset, or *): only they may set the cookie";
+            return Err(ConfigError::new("SCANLOGIN_DELIVER", what));
+        }
         let public_url = match values.get("SCANLOGIN_PUBLIC_URL")? {
             None => None,
             Some(text) => Some(public_url(&text)?),
@@ -219,6 +239,7 @@ impl Config {
                 "SCANLOGIN_CONFIRM",
                 &[("off", Confirm::Off), ("required", Confirm::Required)],
             )?,
+            deliver,
             origins,
             trusted_proxies: proxies(values)?,
             proxy_header: values.choice(

@@ -51,7 +51,7 @@ pub static SETTINGS: &[Setting] = &[
         "SCANLOGIN_ADMIN_LISTEN",
         "127.0.0.1:8081",
         "0.0.0.0:8081",
-        "Where /metrics, /livez and /readyz are; never on the public port",
+        "Where /metrics, /livez, /readyz and /revoke are; never on the public port",
     ),
     secret(
         "SCANLOGIN_REDIS_URL",
@@ -176,6 +176,13 @@ pub static SETTINGS: &[Setting] = &[
         "off",
         "required",
         "Whether the person must confirm after the scan: off, required (what production should run)",
+    ),
+    open(
+        "SCANLOGIN_DELIVER",
+        "token",
+        "ticket",
+        "What the browser gets: token (in a frame, for the page's scripts), ticket (for POST /redeem, \
+         which sets a cookie that no script can read; needs SCANLOGIN_ALLOWED_ORIGINS)",
     ),
     open(
         "SCANLOGIN_ALLOWED_ORIGINS",

@@ -144,6 +144,32 @@ pub(super) struct LoggedOut {
     msg: String,
 }
 
+/// The user's web login.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct WebLogin {
+    #[schemars(extend("const" = 100))]
+    code: i32,
+    #[schemars(extend("const" = "OK"))]
+    msg: String,
+    /// Seconds since the Unix epoch.
+    since: u64,
+    /// Absent where it was sealed with another secret.
+    browser: Option<LoggedIn>,
+}
+
+/// The browser that is logged in.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct LoggedIn {
+    ip: String,
+    user_agent: String,
+    /// What a person recognises of it: "Firefox on Windows".
+    browser_name: String,
+    /// The page's origin; empty where there is none.
+    origin: String,
+}
+
 /// An app token of a demo user.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]

@@ -88,6 +88,15 @@ impl Client {
         }
     }
 
+    /// Refuses whoever is not a page of an origin that is listed by name: what rests on a cookie
+    /// asks for more than [`Self::check_origin`].
+    ///
+    /// # Errors
+    /// [`ApiError::Origin`].
+    pub fn check_origin_is_listed(&self, config: &Config) -> Result<(), ApiError> {
+        if config.origins.list(self.origin_text()) { Ok(()) } else { Err(ApiError::Origin) }
+    }
+
     /// What the QR code's URL begins with: the configured one, else what the browser calls us.
     pub fn public_base(&self, config: &Config) -> String {
         if let Some(url) = &config.public_url {

@@ -11,18 +11,39 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use super::{
     CLAIM_HEADER, answers, demo, open, openapi,
     openapi::{Auth, Operation, Place, schema},
-    scan, script, serve_document, stream, verify,
+    redeem, scan, script, serve_document, stream, verify, weblogin,
 };
 use crate::{error::ApiError, tokens::DemoUser};
 
 /// A path and its methods.
 pub(super) struct Endpoint {
     pub(super) path: &'static str,
-    /// Whether pages of listed origins may call it.
-    pub(super) cors: bool,
+    pub(super) cors: Pages,
     pub(super) calls: Vec<Call>,
     /// The same as GET, without a body (RFC 9110, 9.3.2).
     pub(super) head: Option<actix_web::Route>,
+}
+
+/// Which pages elsewhere may call it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pages {
+    /// None, or any: it tells them nothing.
+    None,
+    /// Those of listed origins.
+    Listed,
+    /// The same, with the browser's cookie where there is one.
+    WithCookie,
+}
+
+/// What not every instance serves.
+#[derive(Clone, Copy)]
+pub(super) struct Offered {
+    /// The demo.
+    pub(super) demo: bool,
+    /// The keys that sign web tokens.
+    pub(super) key_set: bool,
+    /// A cookie for a ticket.
+    pub(super) ticket: bool,
 }
 
 /// One method of a path.
@@ -35,11 +56,16 @@ pub(super) struct Call {
 
 impl Endpoint {
     fn at(path: &'static str) -> Self {
-        Self { path, cors: false, calls: Vec::new(), head: None }
+        Self { path, cors: Pages::None, calls: Vec::new(), head: None }
     }
 
     fn cors(mut self) -> Self {
-        self.cors = true;
+        self.cors = Pages::Listed;
+        self
+    }
+
+    fn cookie(mut self) -> Self {
+        self.cors = Pages::WithCookie;
         self
     }
 
@@ -56,6 +82,10 @@ impl Endpoint {
         self.call(Method::POST, route, operation)
     }
 
+    fn delete(self, route: actix_web::Route, operation: impl Fn() -> Operation + 'static) -> Self {
+        self.call(Method::DELETE, route, operation)
+    }
+
     fn call(
         mut self,
         method: Method,
@@ -68,15 +98,18 @@ impl Endpoint {
     }
 }
 
-/// All of them; the demo's are served only where it is on, the key set only where there is one.
-pub(super) fn all(with_demo: bool, with_key_set: bool) -> Vec<Endpoint> {
+/// All of them that are offered.
+pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
     let mut all = vec![
         Endpoint::at("/ws").get(web::route().to(open), socket),
         Endpoint::at("/stream").cors().post(web::route().to(stream::stream), || {
             admits(Operation::new("stream", "Wait for a login over an event stream"))
                 .body::<stream::OpenBody>()
-                .serves("text/event-stream", "The socket's messages as events, then `close`")
-                .cached(stream::UNCACHED)
+                .serves(
+                    "text/event-stream",
+                    stream::UNCACHED,
+                    "The socket's messages as events, then `close`",
+                )
         }),
         Endpoint::at("/stream/poll").cors().post(web::route().to(stream::poll), || {
             admits(Operation::new("poll", "Wait for the next message of a login, at most 25 s"))
@@ -117,44 +150,73 @@ pub(super) fn all(with_demo: bool, with_key_set: bool) -> Vec<Endpoint> {
                 .answers::<answers::Receipt>("The receipt")
                 .refused(&[ApiError::UnknownKey, ApiError::NotYours, ApiError::StoreAway])
         }),
-        Endpoint::at("/verify").cors().get(web::route().to(verify::verify), || {
+        Endpoint::at("/verify").cookie().get(web::route().to(verify::verify), || {
             called_by_page(Operation::new("verify", "Whether a web token is good"))
                 .auth(Auth::WebToken)
                 .answers::<answers::Verified>("It is")
                 .refused(&[ApiError::StoreAway])
         }),
-        Endpoint::at("/logout").cors().post(web::route().to(verify::logout), || {
+        Endpoint::at("/logout").cookie().post(web::route().to(verify::logout), || {
             called_by_page(Operation::new("logout", "Make a web token worth nothing"))
                 .auth(Auth::WebToken)
                 .answers::<answers::LoggedOut>("Logged out")
                 .refused(&[ApiError::StoreAway])
         }),
+        Endpoint::at("/weblogin")
+            .cors()
+            .get(web::route().to(weblogin::get), || {
+                about_weblogin(Operation::new(
+                    "weblogin",
+                    "The user's web login: since when, where",
+                ))
+                .answers::<answers::WebLogin>("There is one")
+            })
+            .delete(web::route().to(weblogin::end), || {
+                about_weblogin(Operation::new("end_weblogin", "End the user's web login"))
+                    .answers::<answers::LoggedOut>("Ended")
+            }),
         Endpoint::at("/openapi.json").get(web::route().to(serve_document), || {
             Operation::new("openapi", "This document")
-                .serves("application/json", "OpenAPI 3.1")
+                .serves("application/json", "no-cache", "OpenAPI 3.1")
                 .refused(&[ApiError::Host])
         }),
     ];
     all.extend(script::SERVED.iter().map(|served| {
         let describe = || {
             Operation::new(served.path, "The browser's package")
-                .serves(served.content_type, "The file")
-                .cached(served.cache_control)
+                .serves(served.content_type, served.cache_control, "The file")
+                .without_body(304, "The one that is known already (`If-None-Match`)")
                 .refused(&[ApiError::Host])
         };
         Endpoint::at(served.path).get(script::route(served), describe).head(script::route(served))
     }));
-    if with_key_set {
+    if offered.ticket {
+        all.push(Endpoint::at("/redeem").cookie().post(web::route().to(redeem::redeem), || {
+            called_by_page(Operation::new("redeem", "Turn a ticket into the cookie"))
+                .json_body::<redeem::TicketBody>()
+                .answers::<answers::Verified>("The cookie is set")
+                .refused(&[
+                    ApiError::NoLogin,
+                    ApiError::Limited(Duration::from_secs(1)),
+                    ApiError::StoreAway,
+                ])
+        }));
+    }
+    if offered.key_set {
         all.push(Endpoint::at("/.well-known/jwks.json").cors().get(
             web::route().to(verify::key_set),
             || {
                 called_by_page(Operation::new("key_set", "The keys that sign web tokens"))
-                    .serves("application/json", "A JSON Web Key Set (RFC 7517)")
+                    .serves(
+                        "application/json",
+                        verify::KEY_SET_CACHE,
+                        "A JSON Web Key Set (RFC 7517)",
+                    )
                     .refused(&[ApiError::NoSuchPath])
             },
         ));
     }
-    if with_demo {
+    if offered.demo {
         all.extend(demo_endpoints());
     }
     all
@@ -162,7 +224,7 @@ pub(super) fn all(with_demo: bool, with_key_set: bool) -> Vec<Endpoint> {
 
 /// The document: what not every instance serves is in it, too.
 pub(super) fn document() -> serde_json::Value {
-    openapi::document(&all(true, true))
+    openapi::document(&all(Offered { demo: true, key_set: true, ticket: true }))
 }
 
 fn socket() -> Operation {
@@ -186,7 +248,7 @@ fn socket() -> Operation {
             "`scanlogin.v1`: the JSON protocol",
             schema::<String>,
         )
-        .upgrades("The socket is open")
+        .without_body(101, "The socket is open")
         .refused(&[
             ApiError::Malformed("What is wrong with the handshake"),
             ApiError::Host,
@@ -204,7 +266,7 @@ fn demo_endpoints() -> Vec<Endpoint> {
         .map(|(path, content_type, route)| {
             Endpoint::at(path).get(route, move || {
                 Operation::new(path, "A part of the demo")
-                    .serves(content_type, "The file")
+                    .serves(content_type, "no-cache", "The file")
                     .refused(&[ApiError::Host, ApiError::NoSuchPath])
             })
         })
@@ -245,6 +307,15 @@ fn decides(operation: Operation) -> Operation {
     called_by_page(operation).auth(Auth::AppToken).refused(&[
         ApiError::UnknownKey,
         ApiError::Conflict,
+        ApiError::Limited(Duration::from_secs(1)),
+        ApiError::StoreAway,
+    ])
+}
+
+/// What both calls about a web login have in common.
+fn about_weblogin(operation: Operation) -> Operation {
+    called_by_page(operation).auth(Auth::AppToken).refused(&[
+        ApiError::NoLogin,
         ApiError::Limited(Duration::from_secs(1)),
         ApiError::StoreAway,
     ])

@@ -1,16 +1,19 @@
 //! The public port: routes, and what all of them have in common.
 
 mod answers;
-mod body;
+pub mod body;
 pub mod client;
+mod cookie;
 mod demo;
 mod endpoints;
 mod limits;
 mod openapi;
+mod redeem;
 mod scan;
 mod script;
 mod stream;
 mod verify;
+mod weblogin;
 
 use std::{
     rc::Rc,
@@ -29,13 +32,14 @@ use actix_web::{
 };
 
 use self::client::Client;
+use self::endpoints::{Offered, Pages};
 pub use self::{
     limits::{Limit, Limits},
     scan::CLAIM_HEADER,
 };
 use crate::{
     clock::Clock,
-    config::Config,
+    config::{Config, Deliver},
     error::ApiError,
     metrics::{Label, Metrics, Route, Status},
     socket::{self, Worker},
@@ -51,7 +55,13 @@ pub fn routes(worker: &Rc<Worker>) -> impl FnOnce(&mut web::ServiceConfig) + use
     move |config: &mut web::ServiceConfig| {
         let settings = worker.config.clone();
         config.app_data(web::Data::new(worker.clone()));
-        for endpoint in endpoints::all(settings.demo.is_some(), worker.issuer.key_set().is_some()) {
+        let ticket = settings.deliver == Deliver::Ticket;
+        let offered = Offered {
+            demo: settings.demo.is_some(),
+            key_set: worker.issuer.key_set().is_some(),
+            ticket,
+        };
+        for endpoint in endpoints::all(offered) {
             let resource = web::resource(endpoint.path);
             let methods: Vec<String> =
                 endpoint.calls.iter().map(|call| call.method.to_string()).collect();
@@ -69,11 +79,12 @@ pub fn routes(worker: &Rc<Worker>) -> impl FnOnce(&mut web::ServiceConfig) + use
                 response.headers_mut().insert(header::ALLOW, allow);
                 std::future::ready(response)
             }));
-            if endpoint.cors {
-                config.service(resource.wrap(cors(settings.clone())));
-            } else {
-                config.service(resource);
-            }
+            match endpoint.cors {
+                Pages::None => config.service(resource),
+                Pages::Listed => config.service(resource.wrap(cors(settings.clone(), false))),
+                // Only these look at the cookie.
+                Pages::WithCookie => config.service(resource.wrap(cors(settings.clone(), ticket))),
+            };
         }
         config.default_service(web::to(async || Err::<&str, _>(ApiError::NoSuchPath)));
     }
@@ -103,19 +114,21 @@ async fn open(
     socket::open(request, worker.get_ref().clone()).await
 }
 
-/// The same rule as for sockets, as browsers ask for it (spec 3.5).
-fn cors(config: Arc<Config>) -> Cors {
-    Cors::default()
+/// The same rule as for sockets, as browsers ask for it (spec 3.5). `credentials`: a page may send
+/// the cookie along, which the configuration allows for listed origins only.
+fn cors(config: Arc<Config>, credentials: bool) -> Cors {
+    let cors = Cors::default()
         .allowed_origin_fn(move |origin, head| {
             let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
             let origin = origin.to_str().unwrap_or("null");
             config.origins.allow(Some(origin), host, config.public_url.as_ref())
         })
-        .allowed_methods(["GET", "POST"])
+        .allowed_methods(["GET", "POST", "DELETE"])
         .allowed_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
         .allowed_header(CLAIM_HEADER)
         .expose_headers([header::RETRY_AFTER])
-        .max_age(600)
+        .max_age(600);
+    if credentials { cors.supports_credentials() } else { cors }
 }
 
 /// Around every request: measured, counted, and marked with the headers that every answer has.

@@ -105,7 +105,7 @@ fn scan_answer(request: &HttpRequest, worker: &Worker, done: &ScanDone, claim: &
 }
 
 /// "Firefox on Windows": what a person recognises of a user agent.
-fn browser_name(user_agent: &str) -> String {
+pub(super) fn browser_name(user_agent: &str) -> String {
     // The order matters: most browsers also claim to be those that come later.
     const BROWSERS: [(&str, &str); 7] = [
         ("Edg/", "Edge"),
@@ -207,16 +207,20 @@ async fn counted(
         }
         Err(error) => {
             worker.metrics.scans.inc(match &error {
-                ApiError::UnknownKey => ScanResult::Unknown,
+                ApiError::UnknownKey | ApiError::NoLogin => ScanResult::Unknown,
                 ApiError::Conflict => ScanResult::Conflict,
                 ApiError::Unauthenticated => ScanResult::Unauthenticated,
                 ApiError::NotYours | ApiError::Origin | ApiError::Host => ScanResult::Forbidden,
                 ApiError::Limited(_) => ScanResult::Limited,
-                ApiError::StoreAway | ApiError::Full | ApiError::Draining => ScanResult::Store,
+                ApiError::StoreAway
+                | ApiError::Full
+                | ApiError::Draining
+                | ApiError::TokenIsNoCookie => ScanResult::Store,
                 ApiError::KeysAway => ScanResult::Upstream,
                 ApiError::Malformed(_)
                 | ApiError::TooLarge
                 | ApiError::UnsupportedType
+                | ApiError::NotJson
                 | ApiError::UpgradeRequired
                 | ApiError::NoSuchPath
                 | ApiError::NoSuchMethod => ScanResult::Malformed,
@@ -239,7 +243,7 @@ async fn authenticated(request: &HttpRequest, worker: &Worker) -> Result<AppUser
 }
 
 /// An authenticated phone that has not called too often.
-async fn phone(request: &HttpRequest, worker: &Worker) -> Result<AppUser, ApiError> {
+pub(super) async fn phone(request: &HttpRequest, worker: &Worker) -> Result<AppUser, ApiError> {
     let user = authenticated(request, worker).await?;
     worker.limits.scans.check(user.user.clone()).map_err(ApiError::Limited)?;
     Ok(user)

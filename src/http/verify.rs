@@ -5,19 +5,36 @@ use std::rc::Rc;
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use serde_json::json;
 
-use super::client::Client;
+use super::{client::Client, cookie};
 use crate::{
+    config::Deliver,
     error::{ApiError, answer},
     socket::Worker,
     tokens::{WebLogin, bearer},
 };
 
-fn web_login(request: &HttpRequest, worker: &Worker) -> Result<WebLogin, ApiError> {
-    let client = Client::of(request, &worker.config);
-    client.check_host(&worker.config)?;
-    client.check_origin(&worker.config)?;
-    let header = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-    bearer(header).and_then(|token| worker.issuer.verify(token)).ok_or(ApiError::Unauthenticated)
+/// How a request brought its web token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Brought {
+    /// In the `Authorization` header, which no page elsewhere can send.
+    Bearer,
+    /// In the cookie, which the browser adds by itself, whoever asks.
+    Cookie,
+}
+
+/// What the request's token says; the header counts before the cookie.
+fn web_login(request: &HttpRequest, worker: &Worker) -> (Brought, Result<WebLogin, ApiError>) {
+    let header = request.headers().get(header::AUTHORIZATION);
+    let verified = |token: Option<&str>| {
+        token.and_then(|token| worker.issuer.verify(token)).ok_or(ApiError::Unauthenticated)
+    };
+    if header.is_none()
+        && worker.config.deliver == Deliver::Ticket
+        && let Some(token) = cookie::token(request)
+    {
+        return (Brought::Cookie, verified(Some(&token)));
+    }
+    (Brought::Bearer, verified(bearer(header.and_then(|value| value.to_str().ok()))))
 }
 
 /// `GET /verify`
@@ -25,7 +42,10 @@ pub(super) async fn verify(
     request: HttpRequest,
     worker: web::Data<Rc<Worker>>,
 ) -> Result<HttpResponse, ApiError> {
-    let WebLogin { user, id, expires_at } = web_login(&request, &worker)?;
+    let client = Client::of(&request, &worker.config);
+    client.check_host(&worker.config)?;
+    client.check_origin(&worker.config)?;
+    let WebLogin { user, id, expires_at } = web_login(&request, &worker).1?;
     let good = worker.store.is_good(&user, id).await.map_err(|_| ApiError::StoreAway)?;
     if !good {
         return Err(ApiError::Unauthenticated);
@@ -36,15 +56,14 @@ pub(super) async fn verify(
     Ok(answer(HttpResponse::Ok(), &body))
 }
 
-/// How long others may keep the key set, in seconds: a key that is listed this long before it signs
-/// is known to everybody (docs/security.md, "Key rotation").
-const KEY_SET_AGE: u32 = 300;
+/// How long others may keep the key set: a key that is listed this long before it signs is known to
+/// everybody (docs/security.md, "Key rotation").
+pub(super) const KEY_SET_CACHE: &str = "public, max-age=300, must-revalidate";
 
 /// `GET /.well-known/jwks.json`: there only where web tokens are signed with a private key.
 pub(super) async fn key_set(worker: web::Data<Rc<Worker>>) -> Result<HttpResponse, ApiError> {
     let set = worker.issuer.key_set().ok_or(ApiError::NoSuchPath)?;
-    let cache = format!("public, max-age={KEY_SET_AGE}, must-revalidate");
-    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, cache)).json(set))
+    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, KEY_SET_CACHE)).json(set))
 }
 
 /// `POST /logout`: whatever the token was worth before, it is worth nothing after.
@@ -52,8 +71,24 @@ pub(super) async fn logout(
     request: HttpRequest,
     worker: web::Data<Rc<Worker>>,
 ) -> Result<HttpResponse, ApiError> {
-    let WebLogin { user, id, .. } = web_login(&request, &worker)?;
-    let revoked = worker.store.revoke(&user, id).await.map_err(|_| ApiError::StoreAway)?;
-    tracing::info!(login = id.log_id(), revoked, "logged out");
-    Ok(answer(HttpResponse::Ok(), &json!({ "code": 100, "msg": "Logged out" })))
+    let client = Client::of(&request, &worker.config);
+    client.check_host(&worker.config)?;
+    client.check_origin(&worker.config)?;
+    let (brought, login) = web_login(&request, &worker);
+    if brought == Brought::Cookie {
+        // Else a page anywhere could log its visitors out.
+        client.check_origin_is_listed(&worker.config)?;
+    }
+    let mut response = match login {
+        Ok(WebLogin { user, id, .. }) => {
+            let revoked = worker.store.revoke(&user, id).await.map_err(|_| ApiError::StoreAway)?;
+            tracing::info!(login = id.log_id(), revoked, "logged out");
+            answer(HttpResponse::Ok(), &json!({ "code": 100, "msg": "Logged out" }))
+        }
+        Err(error) => error.response(),
+    };
+    if brought == Brought::Cookie {
+        response.headers_mut().insert(header::SET_COOKIE, cookie::forget());
+    }
+    Ok(response)
 }

@@ -92,5 +92,5 @@ impl Codes {
 
 /// The hashes of `count` codes, numbered from `first`.
 pub fn hashes(seed: &Seed, first: u32, count: u32) -> Vec<Hash> {
-    (first..first + count).map(|number| seed.code(number).hash()).collect()
+    seed.codes(first, count).map(|code| code.hash()).collect()
 }

@@ -73,7 +73,8 @@ pub struct Profile {
     pub picture: Option<String>,
 }
 
-/// What the person who confirms is shown of the browser. Kept only where confirmation needs it.
+/// What is known of the browser: shown to the person who confirms, and to the user whose web login
+/// it becomes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// The browser's address.
@@ -145,7 +146,8 @@ pub enum State {
         collect_until: Timestamp,
         /// By whom.
         scan: Scan,
-        /// The token, readable only with the claim.
+        /// The token, readable only with the claim; empty once a ticket was redeemed for it, while
+        /// the acknowledgement that follows is still to be written.
         sealed: Vec<u8>,
     },
     /// Over; kept as a receipt for the phone.
@@ -174,7 +176,7 @@ pub struct Login {
     pub proof: Hash,
     /// The codes that may be scanned.
     pub codes: Codes,
-    /// What is known of the browser.
+    /// What is known of the browser, until the login is over.
     pub facts: Option<Facts>,
     /// For whom a token is being made elsewhere; only while it waits.
     pub reserved: Option<Reservation>,
@@ -230,6 +232,19 @@ pub struct Refused<E> {
     pub login: Login,
     /// Why not.
     pub why: E,
+}
+
+/// What a ticket was redeemed for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redeemed {
+    /// Whose token it is.
+    pub user: String,
+    /// The token, sealed for the claim.
+    pub sealed: Vec<u8>,
+    /// When the login was approved.
+    pub approved: Timestamp,
+    /// What is known of the browser.
+    pub facts: Option<Facts>,
 }
 
 /// Why a phone's call was refused.

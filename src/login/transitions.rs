@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::{
     Answer, Attempt, Because, CONFIRM, Codes, Ending, Login, Outcome, OwnerRefusal, PhoneRefusal,
-    Profile, Protocol, RECEIPT, Refused, Reservation, SLACK, Scan, State, Then,
+    Profile, Protocol, RECEIPT, Redeemed, Refused, Reservation, SLACK, Scan, State, Then,
 };
 use crate::{
     clock::Timestamp,
-    keys::{Claim, Hash},
+    keys::{Claim, Hash, Ticket},
 };
 
 /// A phone that is not refused.
@@ -57,10 +57,8 @@ impl Login {
 
     fn with(mut self, state: State, now: Timestamp) -> Self {
         // What a later state has no use for does not stay at rest.
-        if !matches!(state, State::Scanned { .. }) {
-            self.facts = None;
-        }
         if matches!(state, State::Ended { .. }) {
+            self.facts = None;
             self.codes.hashes.clear();
         }
         self.reserved = None;
@@ -239,7 +237,32 @@ impl Login {
         }
     }
 
-    /// The browser has the token.
+    /// A browser redeems its ticket: the token is handed out, once. The login stays approved until
+    /// the acknowledgement, which comes after the user's web login was written: if that never
+    /// happens, it ends undelivered.
+    ///
+    /// # Errors
+    /// The login as it was: there is no token (any more), or the ticket is not its browser's.
+    pub fn redeem(self, ticket: &Ticket, now: Timestamp) -> Result<(Self, Redeemed), Box<Self>> {
+        let right = self.proof.matches(&ticket.proof());
+        match self.state {
+            State::Approved { collect_until, scan, sealed }
+                if right
+                    && now < collect_until
+                    && !sealed.is_empty()
+                    && scan.claim.matches(&ticket.claim.hash()) =>
+            {
+                let (user, facts) = (scan.user.clone(), self.facts.clone());
+                let redeemed = Redeemed { user, sealed, approved: self.changed, facts };
+                let state = State::Approved { collect_until, scan, sealed: Vec::new() };
+                Ok((Self { state, ..self }, redeemed))
+            }
+            state => Err(Box::new(Self { state, ..self })),
+        }
+    }
+
+    /// The browser has the token. Once its ticket was redeemed, whoever owns the socket now has no
+    /// say in it.
     ///
     /// # Errors
     /// [`OwnerRefusal::Superseded`], or `Over` where no token was waiting.
@@ -248,9 +271,10 @@ impl Login {
         epoch: u32,
         now: Timestamp,
     ) -> Result<Self, Box<Refused<OwnerRefusal>>> {
-        if epoch < self.epoch {
+        if epoch < self.epoch && !self.is_redeemed() {
             return Err(Box::new(self.refuse(OwnerRefusal::Superseded)));
         }
+        let epoch = epoch.max(self.epoch);
         match &self.state {
             State::Approved { scan, .. } => {
                 let state = State::Ended {
@@ -343,6 +367,11 @@ impl Login {
             }
             _ => Err(Box::new(self)),
         }
+    }
+
+    /// Whether a ticket was redeemed and the acknowledgement is still to be written.
+    pub fn is_redeemed(&self) -> bool {
+        matches!(&self.state, State::Approved { sealed, .. } if sealed.is_empty())
     }
 
     /// Whether the token of this login is good at `now` although nobody has acknowledged it yet.

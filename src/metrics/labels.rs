@@ -189,6 +189,8 @@ labels! {
         Deny = "deny",
         /// One record, or many.
         Read = "read",
+        /// A ticket is redeemed.
+        Redeem = "redeem",
         /// A token has arrived.
         Acknowledge = "acknowledge",
         /// The owner ends a login.
@@ -201,6 +203,8 @@ labels! {
         Current = "current",
         /// A web login is ended.
         Revoke = "revoke",
+        /// A user's web login is ended by others than its browser.
+        EndSession = "end_session",
         /// The canary of the feed.
         Probe = "probe",
     }
@@ -247,6 +251,12 @@ labels! {
         Verify = "/verify",
         /// `/logout`.
         Logout = "/logout",
+        /// `/redeem`.
+        Redeem = "/redeem",
+        /// `/weblogin`.
+        WebLogin = "/weblogin",
+        /// `/revoke`, on the admin port.
+        Revoke = "/revoke",
         /// `/.well-known/jwks.json`.
         KeySet = "/.well-known/jwks.json",
         /// The browser's package, under all its paths.

@@ -123,6 +123,7 @@ pub struct Metrics {
     pub key_set_refreshes: CounterBy<KeySetResult>,
     pub key_set_refreshed: IntGauge,
     pub slow_clients: IntCounter,
+    pub log_lines_dropped: IntCounter,
     pub draining: IntGauge,
 }
 
@@ -273,6 +274,10 @@ impl Metrics {
             slow_clients: counter(
                 "scanlogin_slow_clients_total",
                 "Sockets that were cut because the client did not read",
+            ),
+            log_lines_dropped: counter(
+                "scanlogin_log_lines_dropped_total",
+                "Lines that the log left out because whoever reads it was too slow",
             ),
             draining: gauge("scanlogin_draining", "1 from SIGTERM on"),
             registry,

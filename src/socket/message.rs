@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::{Waiting, Worker, waiting::leave};
 use crate::{
+    config::Deliver,
     error::ApiError,
     keys::{Hash, LoginId, Resume},
     login::{Because, Ending, Held, OwnerRefusal, State},
@@ -51,15 +52,20 @@ async fn received(worker: &Worker, id: LoginId, proof: &Hash) -> Result<(), ApiE
             return Err(ApiError::UnknownKey);
         };
         let scan = match login.state {
-            State::Approved { scan, .. } => scan,
+            // A ticket is acknowledged by redeeming it.
+            State::Approved { scan, .. } if worker.config.deliver == Deliver::Token => scan,
             // Said before, and its answer was lost.
             State::Ended { ending: Ending::Delivered | Ending::Revoked, .. } => return Ok(()),
-            State::Waiting { .. } | State::Scanned { .. } | State::Ended { .. } => {
+            State::Waiting { .. }
+            | State::Scanned { .. }
+            | State::Approved { .. }
+            | State::Ended { .. } => {
                 return Err(ApiError::UnknownKey);
             }
         };
         let ttl = worker.config.token_ttl;
-        let done = worker.store.acknowledge(id, login.epoch, &scan.user, ttl).await;
+        let session = worker.session(id, login.changed, login.facts.as_ref());
+        let done = worker.store.acknowledge(login.epoch, &scan.user, &session, ttl).await;
         match done.map_err(|_| ApiError::StoreAway)? {
             Ok(()) => return Ok(()),
             Err(OwnerRefusal::Superseded) => {}

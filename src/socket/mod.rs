@@ -34,7 +34,7 @@ use self::{
 };
 use crate::{
     clock::{Clock, Timestamp},
-    config::{Config, Confirm},
+    config::{Config, Deliver},
     error::ApiError,
     http::{Limits, client::Client},
     keys::{Entropy, LoginId, Seed},
@@ -42,8 +42,8 @@ use crate::{
     metrics::{Metrics, ProtocolLabel, RefusedReason},
     protocol::SUBPROTOCOL,
     registry::{ConnId, Register, RegistryAddr, Unregister},
-    store::{NewLogin, Store},
-    tokens::{AppAuth, Issuer},
+    store::{NewLogin, Session, Store},
+    tokens::{AppAuth, FactsKey, Issuer},
 };
 
 /// What one thread's sockets and handlers share.
@@ -72,6 +72,21 @@ pub struct Worker {
     pub app_auth: Arc<AppAuth>,
     /// Makes web tokens.
     pub issuer: Arc<Issuer>,
+    /// Seals what is known of a browser into its user's entry.
+    pub facts: Arc<FactsKey>,
+}
+
+impl Worker {
+    /// What an acknowledgement of this login, approved then, makes its user's.
+    pub(crate) fn session(
+        &self,
+        id: LoginId,
+        approved: Timestamp,
+        facts: Option<&Facts>,
+    ) -> Session {
+        let seal = |facts| self.facts.seal(facts, id, self.entropy);
+        Session { id, since: approved, browser: facts.map(seal).unwrap_or_default() }
+    }
 }
 
 /// The few texts that the URLs of all QR codes begin with, each kept once: a socket holds eight
@@ -215,7 +230,8 @@ pub async fn open(request: HttpRequest, worker: Rc<Worker>) -> Result<HttpRespon
     client.check_origin(&worker.config).map_err(|e| refuse(RefusedReason::Origin, e))?;
     let mut response = actix_web_actors::ws::handshake(&request)
         .map_err(|error| refuse(RefusedReason::Handshake, handshake_error(&error)))?;
-    let wanted = wanted(&request).map_err(|e| refuse(RefusedReason::Protocol, e))?;
+    let wanted =
+        wanted(&request, worker.config.deliver).map_err(|e| refuse(RefusedReason::Protocol, e))?;
     let Admitted { conn, reserved, seat } =
         Admitted::of(&worker, &client, wanted.protocol, wanted.resume).await?;
     let label = match wanted.protocol {
@@ -264,7 +280,7 @@ fn handshake_error(error: &HandshakeError) -> ApiError {
     }
 }
 
-fn wanted(request: &HttpRequest) -> Result<Wanted, ApiError> {
+fn wanted(request: &HttpRequest, deliver: Deliver) -> Result<Wanted, ApiError> {
     let offered: Vec<&str> = request
         .headers()
         .get_all(header::SEC_WEBSOCKET_PROTOCOL)
@@ -277,6 +293,12 @@ fn wanted(request: &HttpRequest) -> Result<Wanted, ApiError> {
         offered if offered.contains(&SUBPROTOCOL) => Protocol::Json,
         _ => return Err(ApiError::Malformed("No sub-protocol that is known: scanlogin.v1")),
     };
+    if protocol == Protocol::Plain && deliver == Deliver::Ticket {
+        // It knows of no ticket, and the token is not for its ears.
+        return Err(ApiError::Malformed(
+            "Logins are delivered by ticket here: only the sub-protocol scanlogin.v1 has them",
+        ));
+    }
     let resume = query_has(request, ("resume", "1"));
     if resume && protocol == Protocol::Plain {
         return Err(ApiError::Malformed("Only the sub-protocol scanlogin.v1 can resume"));
@@ -366,9 +388,11 @@ impl Reserved {
             hashes: hashes(&seed, 1, windows.count),
             wait: config.wait,
             rotate,
-            facts: (config.confirm == Confirm::Required).then(|| {
-                Facts::new(client.ip.to_string(), client.origin_text(), client.user_agent())
-            }),
+            facts: Some(Facts::new(
+                client.ip.to_string(),
+                client.origin_text(),
+                client.user_agent(),
+            )),
         };
         let held = worker.store.create(&new, seed).await.map_err(|_| ApiError::StoreAway)?;
         let schedule = Waiting::schedule(&held, worker.store.now());

@@ -61,7 +61,7 @@ impl Wire {
 
 /// Watches the frame headers in a stream of bytes.
 #[derive(Default)]
-struct FrameGuard {
+pub struct FrameGuard {
     /// The header so far, while it is incomplete.
     header: [u8; 14],
     have: u8,
@@ -70,11 +70,16 @@ struct FrameGuard {
 }
 
 /// A frame declares more than [`MAX_FRAME`].
-#[derive(Debug, PartialEq, Eq)]
-struct TooBig;
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a frame of more than {MAX_FRAME} bytes")]
+pub struct TooBig;
 
 impl FrameGuard {
-    fn check(&mut self, mut bytes: &[u8]) -> Result<(), TooBig> {
+    /// Looks at the next bytes of the stream, however it is cut.
+    ///
+    /// # Errors
+    /// [`TooBig`], before the frame's payload has come.
+    pub fn check(&mut self, mut bytes: &[u8]) -> Result<(), TooBig> {
         while !bytes.is_empty() {
             if self.payload > 0 {
                 let skip = self.payload.min(bytes.len());

@@ -1,7 +1,7 @@
 //! The store of a single process: a map under a lock, the transitions of [`crate::login`].
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, hash_map},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -10,14 +10,15 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::{
-    Backend, EndDone, NewLogin, ResumeDone, ScanDone, StoreError,
+    Backend, ENDED_FOR, EndDone, Entry, NewLogin, ResumeDone, ScanDone, Session, StoreError,
     outbox::{MOST, Put, Revocation, Taken, WORK},
 };
 use crate::{
     clock::{Clock, Timestamp},
-    keys::{Claim, Hash, LoginId},
+    keys::{Claim, Hash, LoginId, Ticket},
     login::{
-        Answer, Attempt, Because, Codes, Ending, Login, OwnerRefusal, PhoneRefusal, Refused, State,
+        Answer, Attempt, Because, Codes, Ending, Login, OwnerRefusal, PhoneRefusal, Redeemed,
+        Refused, State,
     },
 };
 
@@ -27,8 +28,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 #[derive(Default)]
 struct Inner {
     logins: HashMap<LoginId, Login>,
-    /// The current web login of each user, and when it ends by itself.
-    users: HashMap<String, (LoginId, Timestamp)>,
+    /// The entry of each user, and when it goes by itself.
+    users: HashMap<String, (Entry, Timestamp)>,
     /// Who wants to be told of a login's changes.
     watchers: HashMap<LoginId, Vec<mpsc::Sender<LoginId>>>,
     /// What the webhook must still be told, and when that is due.
@@ -58,7 +59,7 @@ impl EmbeddedStore {
     /// Tells `changes` of this login no more.
     pub fn unwatch(&self, id: LoginId, changes: &mpsc::Sender<LoginId>) {
         let mut inner = self.lock();
-        if let Entry::Occupied(mut watchers) = inner.watchers.entry(id) {
+        if let hash_map::Entry::Occupied(mut watchers) = inner.watchers.entry(id) {
             watchers.get_mut().retain(|watcher| !watcher.same_channel(changes));
             if watchers.get().is_empty() {
                 watchers.remove();
@@ -235,32 +236,50 @@ impl Backend for EmbeddedStore {
         Ok(ids.iter().map(live).collect())
     }
 
+    async fn redeem(&self, ticket: &Ticket) -> Result<Option<Redeemed>, StoreError> {
+        let redeemed = self.transition(ticket.claim.id, |login, now| {
+            let Some(login) = login else { return (None, None) };
+            match login.redeem(ticket, now) {
+                Ok((login, redeemed)) => (Some(login), Some(redeemed)),
+                Err(login) => (Some(*login), None),
+            }
+        });
+        // Nobody has anything to do about it before the acknowledgement.
+        Ok(redeemed)
+    }
+
     async fn acknowledge(
         &self,
-        id: LoginId,
         epoch: u32,
         user: &str,
+        session: &Session,
         ttl: Duration,
     ) -> Result<Result<(), OwnerRefusal>, StoreError> {
-        let until = self.clock.now() + ttl;
-        let older = self.lock().users.insert(user.into(), (id, until));
-        let mut is_there = false;
+        let id = session.id;
+        let Ok(older) = self.enter(user, session, ttl) else {
+            if self.revoke_pending(user, id) {
+                self.changed(id).await;
+            }
+            return Ok(Err(OwnerRefusal::Over));
+        };
+        let (mut is_there, mut redeemed) = (false, false);
         let result = self.transition(id, |login, now| {
             let Some(login) = login else { return (None, Err(OwnerRefusal::Over)) };
-            is_there = true;
+            (is_there, redeemed) = (true, login.is_redeemed());
             kept(login.acknowledge(epoch, now).map(|login| (login, ())))
         });
         if is_there && result == Err(OwnerRefusal::Over) {
             // A log-out that came before the acknowledgement stands, and what this login would
             // have replaced goes on.
             if self.revoke_current(user, id)
-                && let Some(older) = older.filter(|(older, _)| *older != id)
+                && let Some(older) = older.filter(|(older, _)| older.id() != Some(id))
             {
                 self.lock().users.insert(user.into(), older);
             }
         }
-        if result.is_ok() {
-            // Said in a request of its own, it is news to the line that the token went out on.
+        if redeemed || result.is_ok() {
+            // What was said in a request of its own is news to the line that the token went out on.
+            // One that acknowledges by itself listens no more.
             self.changed(id).await;
         }
         Ok(result)
@@ -320,22 +339,22 @@ impl Backend for EmbeddedStore {
         }))
     }
 
-    async fn current(&self, user: &str) -> Result<Option<LoginId>, StoreError> {
-        let now = self.clock.now();
-        let current = self.lock().users.get(user).copied();
-        Ok(current.filter(|(_, until)| now < *until).map(|(id, _)| id))
+    async fn entry(&self, user: &str) -> Result<Entry, StoreError> {
+        Ok(self.live_entry(&self.lock(), user))
     }
 
     async fn revoke(&self, user: &str, id: LoginId) -> Result<bool, StoreError> {
         let was_current = self.revoke_current(user, id);
-        let was_pending = self.transition(id, |login, now| match login {
-            None => (None, false),
-            Some(login) => match login.revoke(user, now) {
-                Ok(login) => (Some(login), true),
-                Err(login) => (Some(*login), false),
-            },
-        });
+        let was_pending = self.revoke_pending(user, id);
         Ok(was_current || was_pending)
+    }
+
+    async fn end_session(&self, user: &str) -> Result<Option<LoginId>, StoreError> {
+        let now = self.clock.now();
+        let mut inner = self.lock();
+        let before = self.live_entry(&inner, user);
+        inner.users.insert(user.into(), (Entry::Ended(now), now + ENDED_FOR));
+        Ok(before.id())
     }
 
     fn now(&self) -> Timestamp {
@@ -344,14 +363,47 @@ impl Backend for EmbeddedStore {
 }
 
 impl EmbeddedStore {
+    fn live_entry(&self, inner: &Inner, user: &str) -> Entry {
+        let now = self.clock.now();
+        let live = inner.users.get(user).filter(|(_, until)| now < *until);
+        live.map_or(Entry::Nobody, |(entry, _)| entry.clone())
+    }
+
+    /// Makes `session` the user's: what stood there. Refused where the user's web logins were ended
+    /// after it was approved.
+    fn enter(
+        &self,
+        user: &str,
+        session: &Session,
+        ttl: Duration,
+    ) -> Result<Option<(Entry, Timestamp)>, ()> {
+        let until = self.clock.now() + ttl;
+        let mut inner = self.lock();
+        if self.live_entry(&inner, user).has_ended(session.since) {
+            return Err(());
+        }
+        Ok(inner.users.insert(user.into(), (Entry::Session(session.clone()), until)))
+    }
+
     /// Ends the user's current web login if it is this one.
     fn revoke_current(&self, user: &str, id: LoginId) -> bool {
         let mut inner = self.lock();
-        let current = inner.users.get(user).is_some_and(|(current, _)| *current == id);
+        let current = self.live_entry(&inner, user).id() == Some(id);
         if current {
             inner.users.remove(user);
         }
         current
+    }
+
+    /// Ends this login if it is the user's and pending.
+    fn revoke_pending(&self, user: &str, id: LoginId) -> bool {
+        self.transition(id, |login, now| match login {
+            None => (None, false),
+            Some(login) => match login.revoke(user, now) {
+                Ok(login) => (Some(login), true),
+                Err(login) => (Some(*login), false),
+            },
+        })
     }
 
     /// A confirmation or a denial: whether it repeats an earlier one.

@@ -7,18 +7,23 @@
 mod embedded;
 pub mod outbox;
 pub mod redis;
+mod session;
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-pub use self::embedded::EmbeddedStore;
 use self::outbox::{Put, Revocation, Taken};
+pub use self::{
+    embedded::EmbeddedStore,
+    session::{ENDED_FOR, Entry, Session},
+};
 use crate::{
     clock::{Clock, Timestamp},
-    keys::{Claim, Hash, LoginId},
+    keys::{Claim, Hash, LoginId, Ticket},
     login::{
-        Answer, Attempt, Because, Facts, Held, Login, Outcome, OwnerRefusal, PhoneRefusal, Protocol,
+        Answer, Attempt, Because, Facts, Held, Login, Outcome, OwnerRefusal, PhoneRefusal,
+        Protocol, Redeemed,
     },
     metrics::{Metrics, StoreErrorKind, StoreOperation},
 };
@@ -151,12 +156,16 @@ pub trait Backend {
     /// Records, in the order of the ids.
     async fn read(&self, ids: &[LoginId]) -> Result<Vec<Option<Login>>, StoreError>;
 
+    /// A ticket is redeemed, once; `None` if it is good for nothing (any more). The token is the
+    /// caller's now, and so is the acknowledgement.
+    async fn redeem(&self, ticket: &Ticket) -> Result<Option<Redeemed>, StoreError>;
+
     /// The browser has the token: first the user's web login, which lasts `ttl`, then the record.
     async fn acknowledge(
         &self,
-        id: LoginId,
         epoch: u32,
         user: &str,
+        session: &Session,
         ttl: Duration,
     ) -> Result<Result<(), OwnerRefusal>, StoreError>;
 
@@ -178,11 +187,15 @@ pub trait Backend {
     /// login as it stands then.
     async fn reclaim(&self, id: LoginId, login: &Login) -> Result<Login, StoreError>;
 
-    /// The `jti` of the user's current web login.
-    async fn current(&self, user: &str) -> Result<Option<LoginId>, StoreError>;
+    /// What is known of the user's web login.
+    async fn entry(&self, user: &str) -> Result<Entry, StoreError>;
 
     /// Ends the web login `id` of `user`, current or pending; whether it was there.
     async fn revoke(&self, user: &str, id: LoginId) -> Result<bool, StoreError>;
+
+    /// Ends the user's current web login, and with it every one that is approved by now and not
+    /// acknowledged; the current one, if there was one.
+    async fn end_session(&self, user: &str) -> Result<Option<LoginId>, StoreError>;
 
     /// The store's clock, as far as this process knows it.
     fn now(&self) -> Timestamp;
@@ -337,15 +350,20 @@ impl Store {
         Ok(self.read_many(&[id]).await?.pop().flatten())
     }
 
+    /// See [`Backend::redeem`].
+    pub async fn redeem(&self, ticket: &Ticket) -> Result<Option<Redeemed>, StoreError> {
+        self.timed(StoreOperation::Redeem, self.backend.redeem(ticket)).await
+    }
+
     /// See [`Backend::acknowledge`].
     pub async fn acknowledge(
         &self,
-        id: LoginId,
         epoch: u32,
         user: &str,
+        session: &Session,
         ttl: Duration,
     ) -> Result<Result<(), OwnerRefusal>, StoreError> {
-        let call = self.backend.acknowledge(id, epoch, user, ttl);
+        let call = self.backend.acknowledge(epoch, user, session, ttl);
         self.timed(StoreOperation::Acknowledge, call).await
     }
 
@@ -402,18 +420,25 @@ impl Store {
         Ok(Some((login.outcome(current, now), scan.user.clone())))
     }
 
-    /// See [`Backend::current`].
+    /// See [`Backend::entry`].
+    pub async fn entry(&self, user: &str) -> Result<Entry, StoreError> {
+        self.timed(StoreOperation::Current, self.backend.entry(user)).await
+    }
+
+    /// The `jti` of the user's current web login.
     pub async fn current(&self, user: &str) -> Result<Option<LoginId>, StoreError> {
-        self.timed(StoreOperation::Current, self.backend.current(user)).await
+        Ok(self.entry(user).await?.id())
     }
 
     /// Whether the web login `id` of `user` is good: current, or pending.
     pub async fn is_good(&self, user: &str, id: LoginId) -> Result<bool, StoreError> {
-        if self.current(user).await? == Some(id) {
+        let entry = self.entry(user).await?;
+        if entry.id() == Some(id) {
             return Ok(true);
         }
         let login = self.read(id).await?;
-        if login.is_some_and(|login| login.is_pending_for(user, self.now())) {
+        let pending = login.filter(|login| login.is_pending_for(user, self.now()));
+        if pending.is_some_and(|login| !entry.has_ended(login.changed)) {
             return Ok(true);
         }
         // The acknowledgement may have come between the two: it writes the user's entry first, so
@@ -424,6 +449,11 @@ impl Store {
     /// See [`Backend::revoke`].
     pub async fn revoke(&self, user: &str, id: LoginId) -> Result<bool, StoreError> {
         self.timed(StoreOperation::Revoke, self.backend.revoke(user, id)).await
+    }
+
+    /// See [`Backend::end_session`].
+    pub async fn end_session(&self, user: &str) -> Result<Option<LoginId>, StoreError> {
+        self.timed(StoreOperation::EndSession, self.backend.end_session(user)).await
     }
 
     /// See [`Backend::now`].

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Longest user name, in bytes (spec section 3).
-const MAX_USER: usize = 255;
+pub const MAX_USER: usize = 255;
 /// What clocks of the app's backend and ours may differ, in seconds.
 const LEEWAY: u64 = 30;
 /// Longest name and picture that are passed on to the browser, in bytes; longer ones are left out.

@@ -1,6 +1,7 @@
 //! Tokens: who is this phone, what the browser gets, and how it is kept in between.
 
 mod app_auth;
+mod facts;
 mod issuer;
 pub mod key_set;
 pub mod outgoing;
@@ -9,7 +10,8 @@ mod sealed;
 use aws_lc_rs::hmac;
 
 pub use self::{
-    app_auth::{AppAuth, AppUser, DemoUser, NotVerified},
+    app_auth::{AppAuth, AppUser, DemoUser, MAX_USER, NotVerified},
+    facts::FactsKey,
     issuer::{Issuer, WebLogin, WebToken},
     sealed::{SealBroken, open, seal},
 };

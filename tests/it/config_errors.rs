@@ -56,6 +56,8 @@ async fn each_wrong_value_names_its_variable_what_was_wrong_and_an_example() {
         ("PUBLIC_URL", "https://login.example.com/?x", "query"),
         ("APP_JWT_SECRET", "too-short", "9 bytes"),
         ("TOKEN_SECRET", "x123456789012345678901234567890", "31 bytes"),
+        ("DELIVER", "cookie", "not one of token, ticket"),
+        ("DELIVER", "ticket", "SCANLOGIN_ALLOWED_ORIGINS"),
         ("WAIT_SECONDS", "0", "1 to 900"),
         ("WAIT_SECONDS", "901", "1 to 900"),
         ("WAIT_SECONDS", "two minutes", "whole number"),

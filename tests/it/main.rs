@@ -1,5 +1,6 @@
 //! The service as its users have it: real sockets, a real redis-server of each test's own.
 
+mod attacks;
 mod config_errors;
 mod conformance;
 mod economy;
@@ -15,5 +16,7 @@ mod readme;
 mod redis_outage;
 mod resume;
 mod streams;
+mod tickets;
 mod tokens;
 mod two_instances;
+mod weblogin;

@@ -12,13 +12,14 @@ VARIABLES = {
     LISTEN ADMIN_LISTEN REDIS_URL REDIS_PREFIX REDIS_CA_FILE REDIS_CERT_FILE REDIS_KEY_FILE PUBLIC_URL
     APP_JWT_SECRET APP_JWT_PUBLIC_KEY_FILE APP_JWKS_URL APP_JWT_ISSUER APP_JWT_AUDIENCE
     TOKEN_SECRET TOKEN_PRIVATE_KEY_FILE TOKEN_WEBHOOK_URL TOKEN_WEBHOOK_SECRET TOKEN_ISSUER TOKEN_AUDIENCE
-    WAIT_SECONDS ROTATE_SECONDS RESUME_SECONDS TOKEN_TTL_SECONDS CONFIRM ALLOWED_ORIGINS TRUSTED_PROXIES PROXY_HEADER
+    WAIT_SECONDS ROTATE_SECONDS RESUME_SECONDS TOKEN_TTL_SECONDS CONFIRM DELIVER ALLOWED_ORIGINS TRUSTED_PROXIES PROXY_HEADER
     MAX_WAITING CONNECTS_PER_MINUTE SCANS_PER_MINUTE DRAIN_SECONDS WORKERS LOG LOG_FORMAT DEMO
     """.split()
 } | {f"SCANLOGIN_{name}_FILE" for name in SECRETS}
 
-OPERATIONS = "create scan confirm deny read acknowledge end resume reclaim current revoke probe".split()
-ROUTES = "/ws /stream /stream/poll /stream/message /scan /scan/confirm /scan/deny /scan/outcome /verify /logout /scanlogin.js demo other".split()
+OPERATIONS = "create scan confirm deny read redeem acknowledge end resume reclaim current revoke end_session probe".split()
+ROUTES = ("/ws /stream /stream/poll /stream/message /scan /scan/confirm /scan/deny /scan/outcome /verify /logout /redeem /weblogin /revoke /scanlogin.js"
+          " demo other").split()
 STATUSES = "101 200 304 400 401 403 404 405 409 413 415 426 429 503 other".split()
 
 # name: (type, {label: values})

@@ -113,6 +113,13 @@ impl Operation {
         self.refused(&[malformed, ApiError::TooLarge, ApiError::UnsupportedType])
     }
 
+    /// Takes a body as JSON only.
+    pub(in crate::http) fn json_body<T: JsonSchema>(mut self) -> Self {
+        self.body = Some(Body { schema: schema::<T>, form: false });
+        let malformed = ApiError::Malformed("What is wrong with the body");
+        self.refused(&[malformed, ApiError::TooLarge, ApiError::NotJson])
+    }
+
     /// Answers 200 with a JSON body that no cache may keep.
     pub(in crate::http) fn answers<T: JsonSchema>(mut self, description: &'static str) -> Self {
         self.successes.push(Success {
@@ -125,29 +132,22 @@ impl Operation {
         self
     }
 
-    /// Answers 200 with something that is fixed when the service is built.
+    /// Answers 200 with something that is no answer to anybody in particular, and may be kept so.
     pub(in crate::http) fn serves(
         mut self,
         content_type: &'static str,
+        cache: &'static str,
         description: &'static str,
     ) -> Self {
-        let (cache, schema) = ("no-cache", None);
+        let schema = None;
         self.successes.push(Success { status: 200, description, content_type, cache, schema });
         self
     }
 
-    /// What the answer just described says in `Cache-Control`, where it is not the usual.
-    pub(in crate::http) fn cached(mut self, cache: &'static str) -> Self {
-        if let Some(success) = self.successes.last_mut() {
-            success.cache = cache;
-        }
-        self
-    }
-
-    /// Answers 101.
-    pub(in crate::http) fn upgrades(mut self, description: &'static str) -> Self {
+    /// Answers with this status and no body.
+    pub(in crate::http) fn without_body(mut self, status: u16, description: &'static str) -> Self {
         let (content_type, cache, schema) = ("", "", None);
-        self.successes.push(Success { status: 101, description, content_type, cache, schema });
+        self.successes.push(Success { status, description, content_type, cache, schema });
         self
     }
 

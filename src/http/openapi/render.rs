@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::{
-    body::MessageBody,
-    http::{StatusCode, header},
-};
+use actix_web::{body::MessageBody, http::header};
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
@@ -35,7 +32,13 @@ pub(in crate::http) fn document(endpoints: &[Endpoint]) -> Value {
             let operation = operation(&(call.operation)(), &mut generator);
             (call.method.as_str().to_ascii_lowercase(), operation)
         });
-        paths.insert(endpoint.path.into(), Value::Object(operations.collect()));
+        let mut operations: Map<String, Value> = operations.collect();
+        if endpoint.head.is_some()
+            && let Some(get) = operations.get("get")
+        {
+            operations.insert("head".into(), head(get));
+        }
+        paths.insert(endpoint.path.into(), Value::Object(operations));
     }
     json!({
         "openapi": "3.1.0",
@@ -55,6 +58,17 @@ pub(in crate::http) fn document(endpoints: &[Endpoint]) -> Value {
             },
         },
     })
+}
+
+/// The same without bodies (RFC 9110, 9.3.2).
+fn head(get: &Value) -> Value {
+    let mut head = get.clone();
+    let id = get["operationId"].as_str().unwrap_or_default();
+    head["operationId"] = format!("{id} (head)").into();
+    for answer in head["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        answer.as_object_mut().map(|answer| answer.remove("content"));
+    }
+    head
 }
 
 fn bearer(description: &str) -> Value {
@@ -121,7 +135,7 @@ fn responses(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
 }
 
 fn answer(success: &Success, generator: &mut SchemaGenerator) -> Value {
-    if success.status == StatusCode::SWITCHING_PROTOCOLS.as_u16() {
+    if success.content_type.is_empty() {
         return json!({ "description": success.description });
     }
     let media = match success.schema {

@@ -4,7 +4,7 @@ use std::{rc::Rc, time::Duration};
 
 use actix::{ActorFutureExt, AsyncContext, WrapFuture};
 
-use super::{Ctx, Phase, Waiting, Worker};
+use super::{Ctx, Phase, Pushed, Waiting, Worker};
 use crate::{
     clock::Timestamp,
     close::Close,
@@ -81,7 +81,7 @@ impl Waiting {
             (Phase::Waiting | Phase::Scanned(_), Protocol::Plain) => {
                 self.end_by_store(Because::Left, LoginOutcome::Cancelled, Close::Restart, ctx);
             }
-            (Phase::Waiting | Phase::Scanned(_), Protocol::Json) => {
+            (Phase::Waiting | Phase::Scanned(_) | Phase::Ticketed, Protocol::Json) => {
                 // Not ended: whoever it resumes at will count it.
                 if let Some(held) = self.held.take() {
                     self.unregister(&held);
@@ -92,12 +92,12 @@ impl Waiting {
             }
             (Phase::Introducing | Phase::Resuming, _) => self.close(Close::Restart, ctx),
             // Almost done.
-            (Phase::Pushed { .. } | Phase::Closing, _) => {}
+            (Phase::Pushed { .. } | Phase::Closing | Phase::Ticketed, _) => {}
         }
     }
 
     /// The browser has the token: nothing more is to be announced, then it is written down.
-    pub(super) fn acknowledged(&mut self, user: Rc<String>) {
+    pub(super) fn acknowledged(&mut self, what: Rc<Pushed>) {
         let Some(held) = self.held.take() else { return };
         let (worker, conn) = (self.worker.clone(), self.conn);
         let under_way = worker.background.begin();
@@ -105,8 +105,9 @@ impl Waiting {
             let Held { id, epoch, created, deadline, .. } = *held;
             let _ = worker.registry.ask(Unregister { id, conn }).await;
             let ttl = worker.config.token_ttl;
+            let session = worker.session(id, what.approved, what.facts.as_ref());
             let outcome = loop {
-                match worker.store.acknowledge(id, epoch, &user, ttl).await {
+                match worker.store.acknowledge(epoch, &what.user, &session, ttl).await {
                     Ok(_) => break LoginOutcome::Delivered,
                     Err(_) if worker.store.now() < deadline => {
                         tokio::time::sleep(ACKNOWLEDGE_AGAIN).await;

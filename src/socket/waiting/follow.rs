@@ -5,11 +5,13 @@ use std::{rc::Rc, time::Duration};
 use actix::{ActorFutureExt, AsyncContext, WrapFuture};
 use actix_http::ws::Message;
 
-use super::{Ctx, Phase, RECEIVED_WAIT, Reading, Waiting};
+use super::{Ctx, Phase, Pushed, RECEIVED_WAIT, Reading, Waiting};
 use crate::{
     clock::Timestamp,
     close::Close,
-    login::{Ending, Login, Protocol, Scan, State},
+    config::Deliver,
+    keys::Ticket,
+    login::{Because, Ending, Login, Protocol, Scan, State},
     metrics::LoginOutcome,
     protocol::ServerMessage,
     registry::Wake,
@@ -95,10 +97,20 @@ impl Waiting {
                 }
                 open && !known
             }
-            State::Approved { collect_until, ref scan, ref sealed } => {
+            State::Approved { collect_until, scan, sealed } => {
                 let open = matches!(self.phase, Phase::Waiting | Phase::Scanned(_));
                 if open {
-                    self.push(collect_until, login.changed, scan, sealed, ctx);
+                    let Scan { user, number, .. } = scan;
+                    let what = Pushed { user, approved: login.changed, facts: login.facts };
+                    match self.worker.config.deliver {
+                        Deliver::Token => self.push(collect_until, what, number, &sealed, ctx),
+                        Deliver::Ticket => self.push_ticket(collect_until, &what, number, &sealed),
+                    }
+                } else if self.phase == Phase::Ticketed && self.now() >= collect_until {
+                    // How it ended is counted by the registry, which asks whether the user's web
+                    // login is this one.
+                    self.let_go(Because::Lost);
+                    self.close(Close::Expired, ctx);
                 }
                 open
             }
@@ -123,25 +135,25 @@ impl Waiting {
     pub(super) fn push(
         &mut self,
         collect_until: Timestamp,
-        approved: Timestamp,
-        scan: &Scan,
+        what: Pushed,
+        number: u32,
         sealed: &[u8],
         ctx: &mut Ctx,
     ) {
         let now = self.now();
         let Some(held) = &mut self.held else { return };
-        let claim = held.seed.code(scan.number).claim(held.id, &scan.user);
+        let claim = held.seed.code(number).claim(held.id, &what.user);
         let Ok(token) = tokens::open(sealed, &claim) else {
             tracing::error!(login = held.id.log_id(), "a sealed token cannot be opened");
             return self.end(LoginOutcome::Failed, Close::Failure, ctx);
         };
         held.deadline = collect_until;
-        let user = Rc::new(scan.user.clone());
+        let what = Rc::new(what);
         match self.protocol {
             Protocol::Plain => {
                 // Token and close together; the client's Close acknowledges.
                 self.wire.say(Message::Text(token.token.into()));
-                self.phase = Phase::Pushed { user, closing: true };
+                self.phase = Phase::Pushed { what: what.clone(), closing: true };
                 self.send_close(Close::Done, ctx);
             }
             Protocol::Json => {
@@ -149,10 +161,10 @@ impl Waiting {
                     token: &token.token,
                     token_type: "Bearer",
                     expires_in: token.expires_at.saturating_sub(now.as_secs()),
-                    user: &user,
+                    user: &what.user,
                 };
                 self.say(&message);
-                self.phase = Phase::Pushed { user, closing: false };
+                self.phase = Phase::Pushed { what: what.clone(), closing: false };
                 ctx.run_later(RECEIVED_WAIT, |waiting, ctx| {
                     if let Phase::Pushed { closing: closing @ false, .. } = &mut waiting.phase {
                         *closing = true;
@@ -161,13 +173,35 @@ impl Waiting {
                 });
             }
         }
-        self.worker.metrics.scan_to_push.observe(now.since(approved).as_secs_f64());
+        self.worker.metrics.scan_to_push.observe(now.since(what.approved).as_secs_f64());
+    }
+
+    /// Hands the browser its ticket: the token stays sealed until that is redeemed, at whichever
+    /// instance.
+    fn push_ticket(&mut self, collect_until: Timestamp, what: &Pushed, number: u32, sealed: &[u8]) {
+        let now = self.now();
+        let Some(held) = &mut self.held else { return };
+        held.deadline = collect_until;
+        // Nothing is sealed any more where the ticket was redeemed a moment ago.
+        if !sealed.is_empty() {
+            let claim = held.seed.code(number).claim(held.id, &what.user);
+            let ticket = Ticket::new(&held.seed, claim).expose();
+            let expires_in = now.until(collect_until).as_secs();
+            self.say(&ServerMessage::Ticket { ticket: &ticket, expires_in });
+            self.worker.metrics.scan_to_push.observe(now.since(what.approved).as_secs_f64());
+        }
+        self.phase = Phase::Ticketed;
+        self.reschedule(collect_until, None);
     }
 
     /// Redis has no record, or an older epoch: it forgot. Made again, unless the login is over.
     pub(super) fn reclaim(&mut self, ctx: &mut Ctx) {
         let now = self.now();
         let Some(held) = &mut self.held else { return };
+        if self.phase == Phase::Ticketed {
+            // The token went with the record, and the ticket with it: the browser has to begin anew.
+            return self.end(LoginOutcome::Failed, Close::Failure, ctx);
+        }
         let open = matches!(self.phase, Phase::Waiting | Phase::Scanned(_));
         if !open || now >= held.deadline {
             return;

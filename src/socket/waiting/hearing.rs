@@ -41,15 +41,18 @@ impl Waiting {
             (_, Phase::Introducing) | (ClientMessage::Resume { .. }, _) => {
                 self.close(Close::Malformed, ctx);
             }
-            (ClientMessage::Received, Phase::Pushed { user, closing }) => {
-                let (user, closing) = (user.clone(), *closing);
-                self.acknowledged(user);
+            (ClientMessage::Received, Phase::Pushed { what, closing }) => {
+                let (what, closing) = (what.clone(), *closing);
+                self.acknowledged(what);
                 if !closing {
                     self.phase = Phase::Closing;
                     self.send_close(Close::Done, ctx);
                 }
             }
-            (ClientMessage::Cancel, Phase::Waiting | Phase::Scanned(_) | Phase::Pushed { .. }) => {
+            (
+                ClientMessage::Cancel,
+                Phase::Waiting | Phase::Scanned(_) | Phase::Pushed { .. } | Phase::Ticketed,
+            ) => {
                 self.let_go(Because::Left);
                 self.close(Close::Done, ctx);
             }
@@ -89,14 +92,14 @@ impl Waiting {
     fn hear_close(&mut self, reason: Option<CloseReason>, ctx: &mut Ctx) {
         match std::mem::replace(&mut self.phase, Phase::Closing) {
             // The answer to our Close.
-            Phase::Pushed { user, closing: true } => self.acknowledged(user),
+            Phase::Pushed { what, closing: true } => self.acknowledged(what),
             Phase::Closing => {}
             // A Close of its own: it may have crossed the token on the wire.
             phase => {
                 let code = reason.as_ref().map(|reason| u16::from(reason.code));
                 // No code at all is what `close()` without an argument sends.
                 let left = matches!(code, None | Some(1000 | 1005));
-                let pushed = matches!(phase, Phase::Pushed { .. });
+                let pushed = matches!(phase, Phase::Pushed { .. } | Phase::Ticketed);
                 self.wire.say(Message::Close(reason));
                 let because = if left && !pushed { Because::Left } else { Because::Lost };
                 self.let_go(because);

@@ -29,7 +29,7 @@ use crate::{
     clock::Timestamp,
     close::Close,
     keys::{Key, Resume},
-    login::{Because, Held, Protocol, Scan},
+    login::{Because, Facts, Held, Protocol, Scan},
     metrics::{LoginOutcome, ResumeResult},
     protocol::{AGAIN, ServerMessage},
     registry::{Attach, ConnId, NotWoken, Schedule, Wake, Wakeable},
@@ -56,9 +56,19 @@ enum Phase {
     /// Somebody has scanned and must confirm: this claim.
     Scanned(Box<Scan>),
     /// The token is out; `closing`: so is our Close.
-    Pushed { user: Rc<String>, closing: bool },
+    Pushed { what: Rc<Pushed>, closing: bool },
+    /// The ticket is out, and whoever redeems it acknowledges.
+    Ticketed,
     /// Our Close is out; nothing but its answer matters.
     Closing,
+}
+
+/// What an acknowledgement makes a web login of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pushed {
+    user: String,
+    approved: Timestamp,
+    facts: Option<Facts>,
 }
 
 /// At most one read is under way, and a wake-up during it means one more.
@@ -300,6 +310,8 @@ impl Handler<Wake> for Waiting {
                 Phase::Waiting | Phase::Scanned(_) => {
                     self.end_by_store(Because::Deadline, LoginOutcome::Expired, Close::Expired, ctx)
                 }
+                // Over, or redeemed at the last moment: the record knows.
+                Phase::Ticketed => self.read(wake, ctx),
                 _ => {}
             },
             Wake::TakenOver => self.taken_over(ctx),

@@ -22,15 +22,16 @@ pub use self::{
     names::{Names, slot_of},
 };
 use super::{
-    Backend, EndDone, NewLogin, ResumeDone, ScanDone, StoreError,
+    Backend, ENDED_FOR, EndDone, Entry, NewLogin, ResumeDone, ScanDone, Session, StoreError,
     outbox::{Put, Revocation, Taken},
 };
 use crate::{
     clock::{Clock, Timestamp},
     config::RedisNodes,
-    keys::{Claim, Hash, LoginId},
+    keys::{Claim, Hash, LoginId, Ticket},
     login::{
-        Answer, Attempt, Because, Codes, Login, OwnerRefusal, PhoneRefusal, Profile, Protocol, Then,
+        Answer, Attempt, Because, Codes, Login, OwnerRefusal, PhoneRefusal, Profile, Protocol,
+        Redeemed, State, Then,
     },
     metrics::StoreErrorKind,
 };
@@ -56,6 +57,9 @@ script!(END, "end.lua");
 script!(RESUME, "resume.lua");
 script!(RECLAIM, "reclaim.lua");
 script!(REVOKE_PENDING, "revoke_pending.lua");
+script!(REDEEM, "redeem.lua");
+script!(END_SESSION, "end_session.lua");
+static ENTER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("enter.lua")));
 static REVOKE_CURRENT: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("revoke_current.lua")));
 
@@ -154,6 +158,13 @@ impl RedisStore {
         call: &ScriptInvocation<'_>,
     ) -> Result<T, StoreError> {
         self.run(async |connection| call.invoke_async(connection).await).await
+    }
+
+    /// Ends this login if it is the user's and pending.
+    async fn revoke_pending(&self, user: &str, id: LoginId) -> Result<bool, StoreError> {
+        let mut call = REVOKE_PENDING.key(self.login_key(id));
+        call.arg(user);
+        self.script(&call).await
     }
 
     fn login_key(&self, id: LoginId) -> String {
@@ -317,18 +328,32 @@ impl Backend for RedisStore {
         raw.iter().map(|raw| raw.as_deref().map(unpack).transpose()).collect()
     }
 
+    async fn redeem(&self, ticket: &Ticket) -> Result<Option<Redeemed>, StoreError> {
+        let mut call = REDEEM.key(self.login_key(ticket.claim.id));
+        call.arg(ticket.proof().as_bytes()).arg(ticket.claim.hash().as_bytes());
+        let Some(raw) = self.script::<Option<Vec<u8>>>(&call).await? else { return Ok(None) };
+        let Login { changed, facts, state, .. } = unpack(&raw)?;
+        let State::Approved { scan, sealed, .. } = state else {
+            return Err(nonsense("redeem.lua gave a login that is not approved"));
+        };
+        Ok(Some(Redeemed { user: scan.user, sealed, approved: changed, facts }))
+    }
+
     async fn acknowledge(
         &self,
-        id: LoginId,
         epoch: u32,
         user: &str,
+        session: &Session,
         ttl: Duration,
     ) -> Result<Result<(), OwnerRefusal>, StoreError> {
-        let mut set = redis::cmd("SET");
-        set.arg(self.connector.names().user(user)).arg(id.as_bytes()).arg("EX").arg(ttl.as_secs());
-        set.arg("GET");
-        let older: Option<Vec<u8>> =
-            self.run(async |connection| set.query_async(connection).await).await?;
+        let id = session.id;
+        let mut call = ENTER.key(self.connector.names().user(user));
+        call.arg(record::pack_session(session)).arg(session.since.as_micros()).arg(ttl.as_secs());
+        let (entered, older): (bool, Vec<u8>) = self.script(&call).await?;
+        if !entered {
+            self.revoke_pending(user, id).await?;
+            return Ok(Err(OwnerRefusal::Over));
+        }
         let mut call = ACKNOWLEDGE.key(self.login_key(id));
         call.arg(epoch);
         match self.script::<u8>(&call).await? {
@@ -341,7 +366,10 @@ impl Backend for RedisStore {
                 // have replaced goes on. No longer than its token says, whatever the entry does.
                 let mut call = REVOKE_CURRENT.key(self.connector.names().user(user));
                 call.arg(id.as_bytes());
-                if let Some(older) = older.filter(|older| older != id.as_bytes()) {
+                let is_other = |raw: &[u8]| {
+                    record::unpack_entry(raw).is_ok_and(|entry| entry.id() != Some(id))
+                };
+                if is_other(&older) {
                     call.arg(older).arg(ttl.as_secs());
                 }
                 self.script::<bool>(&call).await?;
@@ -409,22 +437,27 @@ impl Backend for RedisStore {
         unpack(&self.script::<Vec<u8>>(&call).await?)
     }
 
-    async fn current(&self, user: &str) -> Result<Option<LoginId>, StoreError> {
+    async fn entry(&self, user: &str) -> Result<Entry, StoreError> {
         let get = redis::cmd("GET").arg(self.connector.names().user(user)).take();
-        let id: Option<Vec<u8>> =
+        let raw: Option<Vec<u8>> =
             self.run(async |connection| get.query_async(connection).await).await?;
-        Ok(id.and_then(|id| id.try_into().ok()).map(LoginId::from_bytes))
+        raw.map_or(Ok(Entry::Nobody), |raw| record::unpack_entry(&raw).map_err(nonsense))
     }
 
     async fn revoke(&self, user: &str, id: LoginId) -> Result<bool, StoreError> {
         // Pending first: once the record is over, no acknowledgement can make it current again.
-        let mut call = REVOKE_PENDING.key(self.login_key(id));
-        call.arg(user);
-        let pending: bool = self.script(&call).await?;
+        let pending = self.revoke_pending(user, id).await?;
         let mut call = REVOKE_CURRENT.key(self.connector.names().user(user));
         call.arg(id.as_bytes());
         let current: bool = self.script(&call).await?;
         Ok(pending || current)
+    }
+
+    async fn end_session(&self, user: &str) -> Result<Option<LoginId>, StoreError> {
+        let mut call = END_SESSION.key(self.connector.names().user(user));
+        call.arg(ENDED_FOR.as_millis() as u64);
+        let id: Vec<u8> = self.script(&call).await?;
+        Ok(id.try_into().ok().map(LoginId::from_bytes))
     }
 
     fn now(&self) -> Timestamp {

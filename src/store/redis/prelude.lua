@@ -66,7 +66,6 @@ end
 
 local function approve(r, sealed, collect)
   r[STATE], r[CHANGED], r[END] = APPROVED, now, now + collect
-  r[FACTS] = { '', '', '' }
   r[SEALED], r[RESERVED] = sealed, nil
   save(r)
 end

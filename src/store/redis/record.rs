@@ -12,8 +12,9 @@ use serde_bytes::ByteBuf;
 
 use crate::{
     clock::Timestamp,
-    keys::Hash,
+    keys::{Hash, LoginId},
     login::{Answer, Codes, Ending, Facts, Login, Profile, Protocol, Reservation, Scan, State},
+    store::{Entry, Session},
 };
 
 /// The array. Times are microseconds since the Unix epoch; absent texts are empty.
@@ -269,6 +270,28 @@ pub(super) fn unpack(bytes: &[u8]) -> Result<Login, BadRecord> {
 /// A login as the record's bytes.
 pub(super) fn pack(login: &Login) -> Vec<u8> {
     Record::of(login).pack()
+}
+
+/// A user's entry: the login, since when, and what is known of the browser. Where the user's web
+/// logins were ended, there is no login, and the time is that of the end.
+pub(super) fn pack_session(session: &Session) -> Vec<u8> {
+    let mut out = Packer(Vec::with_capacity(32 + session.browser.len()));
+    out.array(3).bytes(session.id.as_bytes()).uint(session.since.as_micros());
+    out.bytes(&session.browser);
+    out.0
+}
+
+/// Reads what stands under a user's key.
+pub(super) fn unpack_entry(bytes: &[u8]) -> Result<Entry, BadRecord> {
+    let (id, time, browser): (ByteBuf, u64, ByteBuf) =
+        rmp_serde::from_slice(bytes).map_err(|error| BadRecord(error.to_string()))?;
+    let time = Timestamp::from_micros(time);
+    if id.is_empty() {
+        return Ok(Entry::Ended(time));
+    }
+    let id = id.into_vec().try_into().map_err(|_| BadRecord("an id has a wrong length".into()))?;
+    let (id, browser) = (LoginId::from_bytes(id), browser.into_vec());
+    Ok(Entry::Session(Session { id, since: time, browser }))
 }
 
 #[cfg(test)]

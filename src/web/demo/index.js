@@ -40,7 +40,8 @@ function trouble(text) {
 element.addEventListener('change', () => {
   const { state, login } = element.client;
   if (state === 'idle') return;
-  if (state === 'logged-in') return void showLoggedIn();
+  // Not at once: after a ticket was redeemed, `login` comes right behind.
+  if (state === 'logged-in') return queueMicrotask(showLoggedIn);
   if (login?.key) $('simulator').href = `/s#${login.key}`;
   show('login');
 });
@@ -50,7 +51,7 @@ let checks = 0;
 
 /** Asks the service who this is: what a token says about itself is not shown as the truth. */
 async function showLoggedIn() {
-  if (!session.token) return element.restart();
+  if (!session.exists) return element.restart();
   const check = ++checks;
   if (main.dataset.state !== 'logged-in') show('checking');
   let facts;
@@ -77,7 +78,7 @@ async function showLoggedIn() {
   const until = new Date(facts.expires_at * 1000);
   $('until').dateTime = until.toISOString();
   $('until').textContent = until.toLocaleString('en-GB', { dateStyle: 'long', timeStyle: 'short' });
-  $('claims').textContent = claimsOf(session.token);
+  $('claims').textContent = session.token ? claimsOf(session.token) : 'A cookie, __Host-scanlogin: no script of this page can read it.';
   show('logged-in');
 }
 
@@ -144,5 +145,5 @@ document.addEventListener('visibilitychange', () => {
 });
 $('loopback').hidden = !/^(localhost|127\.[\d.]+|\[::1\])$/.test(location.hostname);
 
-if (session.token) showLoggedIn();
-if (!session.token || element.client.unacknowledged) element.start();
+if (session.exists) showLoggedIn();
+if (!session.exists || element.client.unacknowledged) element.start();

@@ -1,6 +1,9 @@
-// What the demo does with its token: kept in this tab, asked about, and given back.
+// What the demo does with its token: kept in this tab, asked about, and given back. Where the service delivers by
+// ticket (SCANLOGIN_DELIVER=ticket) there is none to keep: the browser has a cookie that no script can read.
 
 const TOKEN = 'scanlogin.token';
+// What stands there instead of a token that is in the cookie.
+const IN_COOKIE = 'cookie';
 
 /** The web token of this tab, and what the service says about it. */
 export class WebSession {
@@ -12,11 +15,18 @@ export class WebSession {
     this.#token = recall(storage, TOKEN);
   }
 
-  get token() {
-    return this.#token;
+  /** Whether this tab has logged in; whether that is still good, `verify` says. */
+  get exists() {
+    return this.#token !== null;
   }
 
-  save(token) {
+  /** `null` where there is none, or none that a script can read. */
+  get token() {
+    return this.#token === IN_COOKIE ? null : this.#token;
+  }
+
+  /** Without a token: it is in the cookie. */
+  save(token = IN_COOKIE) {
     this.#token = token;
     store(this.#storage, TOKEN, token);
   }
@@ -41,7 +51,8 @@ export class WebSession {
   }
 
   #call(method, path) {
-    return fetch(path, { method, headers: { Authorization: `Bearer ${this.#token}` }, cache: 'no-store' });
+    const headers = this.token ? { Authorization: `Bearer ${this.token}` } : {};
+    return fetch(path, { method, headers, cache: 'no-store' });
   }
 }
 

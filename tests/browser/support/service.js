@@ -9,7 +9,8 @@ const START_MS = 20_000;
 export async function startService(env = {}) {
   // The service refuses variables it does not know, ours among them, and must not inherit a developer's settings.
   const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('SCANLOGIN_')));
-  const child = spawn(BINARY, ['--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0'], {
+  const listen = env.SCANLOGIN_LISTEN ?? '127.0.0.1:0';
+  const child = spawn(BINARY, ['--listen', listen, '--admin-listen', '127.0.0.1:0'], {
     env: { ...inherited, SCANLOGIN_LOG_FORMAT: 'json', ...env },
     stdio: ['ignore', 'ignore', 'pipe'],
   });

@@ -8,6 +8,7 @@ mod outbox;
 mod phone;
 mod random;
 mod reserve;
+mod sessions;
 
 use std::time::Duration;
 
@@ -15,13 +16,14 @@ use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
 use scanlogin::{
     clock::{Clock, Timestamp},
-    keys::{Claim, Entropy, Hash, LoginId, Seed},
+    keys::{Claim, Entropy, Hash, LoginId, Seed, Ticket},
     login::{
         Answer, Attempt, Because, Codes, Ending, Facts, Held, Login, PhoneRefusal, Profile,
-        Protocol, Scan, State, Then, Windows, hashes,
+        Protocol, Redeemed, Scan, State, Then, Windows, hashes,
     },
     store::{
-        Backend, EmbeddedStore, EndDone, NewLogin, ResumeDone, ScanDone, StoreError,
+        Backend, EmbeddedStore, EndDone, Entry, NewLogin, ResumeDone, ScanDone, Session,
+        StoreError,
         outbox::{Put, Revocation, Taken},
         redis::{Connector, RedisStore},
     },
@@ -85,6 +87,11 @@ impl Rig {
     /// The record.
     async fn record(&self, id: LoginId) -> Option<Login> {
         self.read(&[id]).await.expect("the store answers").pop().flatten()
+    }
+
+    /// The `jti` of the user's current web login.
+    async fn current(&self, user: &str) -> Result<Option<LoginId>, StoreError> {
+        Ok(self.entry(user).await?.id())
     }
 
     /// Whether a record's time in Redis ends when the login says that it is gone.
@@ -160,14 +167,17 @@ impl Backend for Rig {
     async fn read(&self, ids: &[LoginId]) -> Result<Vec<Option<Login>>, StoreError> {
         self.checked(self.backend.read(ids)).await
     }
+    async fn redeem(&self, ticket: &Ticket) -> Result<Option<Redeemed>, StoreError> {
+        self.checked(self.backend.redeem(ticket)).await
+    }
     async fn acknowledge(
         &self,
-        id: LoginId,
         epoch: u32,
         user: &str,
+        session: &Session,
         ttl: Duration,
     ) -> Result<Result<(), scanlogin::login::OwnerRefusal>, StoreError> {
-        self.checked(self.backend.acknowledge(id, epoch, user, ttl)).await
+        self.checked(self.backend.acknowledge(epoch, user, session, ttl)).await
     }
     async fn end(&self, id: LoginId, epoch: u32, because: Because) -> Result<EndDone, StoreError> {
         self.checked(self.backend.end(id, epoch, because)).await
@@ -184,8 +194,11 @@ impl Backend for Rig {
     async fn reclaim(&self, id: LoginId, login: &Login) -> Result<Login, StoreError> {
         self.checked(self.backend.reclaim(id, login)).await
     }
-    async fn current(&self, user: &str) -> Result<Option<LoginId>, StoreError> {
-        self.checked(self.backend.current(user)).await
+    async fn entry(&self, user: &str) -> Result<Entry, StoreError> {
+        self.checked(self.backend.entry(user)).await
+    }
+    async fn end_session(&self, user: &str) -> Result<Option<LoginId>, StoreError> {
+        self.checked(self.backend.end_session(user)).await
     }
     async fn revoke(&self, user: &str, id: LoginId) -> Result<bool, StoreError> {
         self.checked(self.backend.revoke(user, id)).await
@@ -257,10 +270,8 @@ impl Subject {
 
     /// The same in a later state, which it has been in since `changed`.
     fn later(&self, mut login: Login, state: State, changed: Timestamp) -> Login {
-        if !matches!(state, State::Scanned { .. }) {
-            login.facts = None;
-        }
         if matches!(state, State::Ended { .. }) {
+            login.facts = None;
             login.codes.hashes.clear();
         }
         Login { state, changed, ..login }
@@ -321,7 +332,23 @@ impl Subject {
         epoch: u32,
         user: &str,
     ) -> Result<(), scanlogin::login::OwnerRefusal> {
-        rig.acknowledge(self.id, epoch, user, 3600 * SECOND).await.expect("the store answers")
+        let session = self.session(rig).await;
+        rig.acknowledge(epoch, user, &session, 3600 * SECOND).await.expect("the store answers")
+    }
+
+    /// What an acknowledgement makes of it: since its approval, or since a moment that no store has
+    /// seen yet.
+    async fn session(&self, rig: &Rig) -> Session {
+        let since = match rig.record(self.id).await {
+            Some(login) if matches!(login.state, State::Approved { .. }) => login.changed,
+            _ => rig.now() + SECOND,
+        };
+        Session { id: self.id, since, browser: b"facts".to_vec() }
+    }
+
+    /// The ticket of its browser, after this scan.
+    fn ticket(&self, number: u32, user: &str) -> Ticket {
+        Ticket::new(&self.seed, self.claim(number, user))
     }
 
     /// The record, which must be there.

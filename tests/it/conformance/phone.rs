@@ -34,7 +34,7 @@ async fn a_scan_in_one_step_leaves_the_sealed_token_for_the_browser() {
             assert_close(record.changed, rig.now());
             assert_eq!((record.epoch, record.protocol), (1, protocol));
             assert_eq!((record.created, record.proof), (before.created, before.proof));
-            assert_eq!(record.facts, None, "facts go with the need for them");
+            assert_eq!(record.facts, Some(facts()), "the user's entry will have them");
         }
     })
     .await;
@@ -193,7 +193,7 @@ async fn a_scan_in_two_steps_shows_the_browsers_facts_and_keeps_who_scanned() {
         let record = login.record(rig).await;
         let State::Approved { collect_until, sealed, .. } = &record.state else { panic!() };
         assert_close(*collect_until, rig.now() + COLLECT);
-        assert_eq!((&sealed[..], &record.facts), (&b"sealed"[..], &None));
+        assert_eq!((&sealed[..], &record.facts), (&b"sealed"[..], &Some(facts())));
         assert_eq!(login.deny(rig, 1, "alice").await, Err(Conflict), "it is too late");
         login.acknowledge(rig, 1, "alice").await.unwrap();
         assert_eq!(login.confirm(rig, 1, "alice").await, Ok(true));

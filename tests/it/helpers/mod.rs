@@ -11,6 +11,7 @@ pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod recording;
 pub(crate) mod redis;
+pub(crate) mod secrets;
 pub(crate) mod sentinel;
 pub(crate) mod service;
 pub(crate) mod tls;

@@ -62,6 +62,12 @@ impl RedisServer {
         command.query_async(&mut self.connection().await).await.expect("the command works")
     }
 
+    /// The file that it saves.
+    pub(crate) async fn dump(&self) -> Vec<u8> {
+        self.command::<()>(&["SAVE"]).await;
+        std::fs::read(self.directory.path().join("dump.rdb")).expect("a dump")
+    }
+
     /// All keys of ours but the canaries, which live for seconds.
     pub(crate) async fn keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = self.command(&["KEYS", "scanlogin:*"]).await;

@@ -2,15 +2,18 @@
 //!
 //! ```text
 //! seed   (256 bits, OS)      known to the browser's instance and, inside `resume`, to the browser
-//!  |-- proof               = HMAC(seed, "resume")           stored: proves a resume secret
+//!  |-- evidence            = HMAC(seed, "resume")           in the ticket; stored as a hash, the proof
 //!  `-- code n              = HMAC(seed, "code" n)[..16]     in the QR; stored as a hash
 //!       `-- claim MAC      = HMAC(code, "claim" user)       for the phone that scanned; stored as a hash
 //!            `-- seal key  = HKDF(claim MAC)                never stored: opens the token
 //!
 //! key    = login id + code        resume = login id + seed        claim = login id + claim MAC
+//! ticket = login id + claim MAC + evidence
 //! ```
 //!
 //! Every derivation has its own label, so no stored hash says anything about another secret.
+
+mod ticket;
 
 use std::fmt;
 
@@ -18,6 +21,8 @@ use aws_lc_rs::{constant_time, digest, hkdf, hmac};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use self::ticket::Ticket;
 
 /// Longest text accepted as a key, a claim or a resume secret (spec section 1).
 pub const MAX_TEXT: usize = 128;
@@ -127,7 +132,11 @@ fn hash(label: &[u8], parts: &[&[u8]]) -> Hash {
 }
 
 fn mac(secret: &[u8], label: &[u8], data: &[u8]) -> [u8; 32] {
-    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, secret));
+    mac_with(&hmac::Key::new(hmac::HMAC_SHA256, secret), label, data)
+}
+
+fn mac_with(key: &hmac::Key, label: &[u8], data: &[u8]) -> [u8; 32] {
+    let mut context = hmac::Context::with_key(key);
     context.update(label);
     context.update(b"\0");
     context.update(data);
@@ -150,7 +159,7 @@ macro_rules! redacted {
         }
     )*};
 }
-redacted!(Seed, Code, Claim, Key, Resume, SealKey);
+redacted!(Seed, Code, Claim, Key, Resume, Ticket, SealKey);
 
 /// The root secret of one login. Leaves the process only inside [`Resume`].
 #[derive(Clone, PartialEq, Eq)]
@@ -164,15 +173,32 @@ impl Seed {
 
     /// The code with this number (from 1).
     pub fn code(&self, number: u32) -> Code {
-        let mut code = [0; 16];
-        code.copy_from_slice(&mac(&self.0, b"code", &number.to_be_bytes())[..16]);
-        Code(code)
+        self.codes(number, 1).next().expect("one was asked for")
+    }
+
+    /// The codes from `first`, so many: the key of the HMAC is set up once.
+    pub fn codes(&self, first: u32, count: u32) -> impl Iterator<Item = Code> + use<> {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
+        (first..first + count).map(move |number| {
+            let mut code = [0; 16];
+            code.copy_from_slice(&mac_with(&key, b"code", &number.to_be_bytes())[..16]);
+            Code(code)
+        })
+    }
+
+    /// What shows that somebody has the seed, or had it from who has.
+    fn evidence(&self) -> [u8; 32] {
+        mac(&self.0, b"resume", b"")
     }
 
     /// What the record keeps to recognise the resume secret.
     pub fn proof(&self) -> Hash {
-        hash(b"proof", &[&mac(&self.0, b"resume", b"")])
+        proof_of(&self.evidence())
     }
+}
+
+fn proof_of(evidence: &[u8; 32]) -> Hash {
+    hash(b"proof", &[evidence])
 }
 
 /// The secret half of a key: whoever brings it has seen the QR code.
@@ -337,6 +363,12 @@ mod tests {
         assert_eq!(Key::parse(&format!("https://x.example/s#{}", key.expose())), Ok(key.clone()));
         assert_eq!(Claim::parse(&claim.expose()), Ok(claim.clone()));
         assert_eq!(Resume::parse(&resume.expose()), Ok(resume.clone()));
+        let ticket = Ticket::new(&seed, claim.clone());
+        assert!(ticket.expose().len() <= MAX_TEXT);
+        assert_eq!(Ticket::parse(&ticket.expose()), Ok(ticket.clone()));
+        assert_eq!(ticket.proof(), seed.proof());
+        assert_ne!(ticket.evidence, seed.0, "a ticket must not resume");
+        assert_eq!(Ticket::parse(&resume.expose()), Err(Malformed));
         assert_eq!(Resume::parse(&key.expose()), Err(Malformed));
         assert_eq!(Key::parse(&resume.expose()), Err(Malformed));
         for text in ["", "#", "AAAA", &"A".repeat(129), &format!("{}=", key.expose())] {
@@ -365,8 +397,9 @@ mod tests {
         let (id, seed) = login();
         let key = Key { id, code: seed.code(1) };
         let all = format!(
-            "{:?} {:?} {:?} {:?} {:?}",
+            "{:?} {:?} {:?} {:?} {:?} {:?}",
             seed,
+            Ticket::new(&seed, key.code.claim(id, "alice")),
             key,
             key.code,
             key.code.claim(id, "alice"),
@@ -386,7 +419,8 @@ mod tests {
             hex(&seed.proof().0),
             hex(&claim.hash().0),
             hex(&claim.seal_key().0),
+            Ticket::new(&seed, claim).expose(),
         ];
-        assert_eq!(golden, include_str!("keys.golden").lines().collect::<Vec<_>>()[..]);
+        assert_eq!(golden, include_str!("golden.txt").lines().collect::<Vec<_>>()[..]);
     }
 }

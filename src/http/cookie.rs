@@ -1,0 +1,78 @@
+//! The cookie that holds the web token, where tokens are delivered by ticket.
+
+use actix_web::{
+    HttpRequest,
+    http::header::{self, HeaderValue},
+};
+use cookie::{Cookie, SameSite, time::Duration};
+
+use crate::error::ApiError;
+
+/// `__Host-`: browsers take it only with `Secure`, for `/` and without a domain, so that no other
+/// host of the same site can put one of its own in its place (RFC 6265bis, 4.1.3.2).
+const NAME: &str = "__Host-scanlogin";
+/// Browsers forget larger ones: name, value and attributes (RFC 6265bis, 5.6).
+const MAX_COOKIE: usize = 4096;
+
+/// The web token that a browser brings.
+pub(super) fn token(request: &HttpRequest) -> Option<String> {
+    let cookies = request.headers().get_all(header::COOKIE);
+    cookies
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(Cookie::split_parse)
+        .filter_map(Result::ok)
+        .find(|cookie| cookie.name() == NAME)
+        .map(|cookie| cookie.value().to_owned())
+}
+
+/// `Set-Cookie` for a token that lasts for `seconds`.
+///
+/// # Errors
+/// [`ApiError::TokenIsNoCookie`]: no browser would keep it.
+pub(super) fn set(token: &str, seconds: u64) -> Result<HeaderValue, ApiError> {
+    // The octets of a cookie's value (RFC 6265, 4.1.1); a JWT has no others.
+    let is_octet = |byte: &u8| byte.is_ascii_graphic() && !br#"",;\"#.contains(byte);
+    let value = cookie(token, seconds);
+    if value.len() > MAX_COOKIE || !token.as_bytes().iter().all(|byte| is_octet(byte)) {
+        return Err(ApiError::TokenIsNoCookie);
+    }
+    HeaderValue::from_str(&value).map_err(|_| ApiError::TokenIsNoCookie)
+}
+
+/// `Set-Cookie` that makes the browser forget it.
+pub(super) fn forget() -> HeaderValue {
+    HeaderValue::from_str(&cookie("", 0)).expect("a cookie without a value is plain ASCII")
+}
+
+fn cookie(value: &str, seconds: u64) -> String {
+    Cookie::build((NAME, value))
+        .path("/")
+        .secure(true)
+        .http_only(true)
+        .same_site(SameSite::Lax)
+        .max_age(Duration::seconds(i64::try_from(seconds).unwrap_or(i64::MAX)))
+        .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_script_and_no_other_host_can_have_it() {
+        let set = set("a.b-c_d", 60).unwrap();
+        let mut parts: Vec<_> = set.to_str().unwrap().split("; ").collect();
+        assert_eq!(parts.remove(0), "__Host-scanlogin=a.b-c_d");
+        parts.sort_unstable();
+        assert_eq!(parts, ["HttpOnly", "Max-Age=60", "Path=/", "SameSite=Lax", "Secure"]);
+        assert!(forget().to_str().unwrap().starts_with("__Host-scanlogin=; "));
+        assert!(forget().to_str().unwrap().contains("Max-Age=0"));
+    }
+
+    #[test]
+    fn what_is_no_cookie_value_is_refused() {
+        for token in ["a;b", "a b", "a,b", "\"a\"", "ä", "a\r\nSet-Cookie: b", &"x".repeat(4096)] {
+            assert_eq!(set(token, 60), Err(ApiError::TokenIsNoCookie), "{token}");
+        }
+    }
+}

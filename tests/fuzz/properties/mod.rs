@@ -1,0 +1,95 @@
+//! What must hold for any bytes that a stranger sends. cargo-fuzz looks for bytes for which it does
+//! not (`tests/fuzz/run`), and `cargo test` tries those that were kept, and random ones.
+
+#![allow(dead_code, reason = "each fuzz target uses one of them")]
+
+mod frames;
+mod settings;
+mod tokens;
+
+use scanlogin::{
+    http::body,
+    keys::{Claim, Key, LoginId, MAX_TEXT, Resume},
+    origin::{Origins, client_address, host_name, is_loopback_host, limit_key},
+    protocol::ClientMessage,
+};
+
+pub(crate) use self::{frames::frames, settings::settings, tokens::tokens};
+
+/// Text frames of `scanlogin.v1`.
+pub(crate) fn messages(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    if let Ok(ClientMessage::Resume { resume }) = ClientMessage::parse(text) {
+        let _ = Resume::parse(&resume);
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct KeyBody {
+    key: String,
+}
+
+/// Bodies of `/scan` and its like.
+pub(crate) fn bodies(data: &[u8]) {
+    for content_type in ["application/json", "application/x-www-form-urlencoded"] {
+        if let Ok(KeyBody { key }) = body::parse(content_type, data, "x") {
+            keys(key.as_bytes());
+        }
+    }
+    assert!(body::parse::<KeyBody>("text/plain", data, "x").is_err());
+}
+
+/// Keys, claims and resume secrets: what is read is written the same, and nothing long is read.
+pub(crate) fn keys(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    if let Ok(key) = Key::parse(text) {
+        // A key may come as the whole URL that the QR code held.
+        assert!(text.trim().ends_with(&key.expose()));
+        assert!(Claim::parse(&key.expose()).is_err() && Resume::parse(&key.expose()).is_err());
+    }
+    if let Ok(claim) = Claim::parse(text) {
+        assert_eq!(claim.expose(), text);
+        assert!(Key::parse(text).is_err());
+    }
+    if let Ok(resume) = Resume::parse(text) {
+        assert_eq!(resume.expose(), text);
+    }
+    if text.len() > MAX_TEXT {
+        assert!(Claim::parse(text).is_err() && Resume::parse(text).is_err());
+    }
+    if let Some(id) = LoginId::parse(text) {
+        assert_eq!(LoginId::parse(&id.to_string()), Some(id));
+    }
+}
+
+/// `Origin`, `Host`, `X-Forwarded-For`, `Forwarded`: three lines.
+pub(crate) fn headers(data: &[u8]) {
+    use scanlogin::config::ProxyHeader::{Forwarded, XForwardedFor};
+    let Ok(text) = str::from_utf8(data) else { return };
+    let mut lines = text.split('\n');
+    let mut next = || lines.next().unwrap_or_default();
+    let (origin, host, forwarded) = (next(), next(), next());
+    let public = "https://login.example.com".parse().expect("a URL");
+    let own = ["https://login.example.com", "https://login.example.com:443"];
+    if Origins::SameHost.allow(Some(origin), Some(host), Some(&public)) {
+        let as_url = |text: &str| text.parse::<url::Url>().map(|url| url.origin());
+        // Whatever the scheme: it is the host and the port that must be ours.
+        let found = as_url(origin).expect("an origin that was let in is a URL");
+        let is_own = own.iter().any(|own| as_url(own).is_ok_and(|own| own == found));
+        assert!(is_own || !origin.starts_with("https:"), "{origin}");
+    }
+    let listed = Origins::parse("https://a.example").expect("a list");
+    assert_eq!(listed.allow(Some(origin), Some(host), None), origin == "https://a.example");
+    let _ = Origins::parse(origin);
+    let _ = is_loopback_host(host_name(host));
+    let peer = "10.0.0.1".parse().expect("an address");
+    let stranger = "192.0.2.1".parse().expect("an address");
+    let trusted = ["10.0.0.0/8".parse().expect("a network")];
+    for kind in [XForwardedFor, Forwarded] {
+        assert_eq!(client_address(stranger, &trusted, kind, &[forwarded]), stranger);
+        let client = client_address(peer, &trusted, kind, &[forwarded]);
+        let again = client_address(peer, &trusted, XForwardedFor, &[&client.to_string()]);
+        assert_eq!(again, client, "an address is read as it is written");
+        let _ = limit_key(client);
+    }
+}
