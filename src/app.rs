@@ -2,6 +2,7 @@
 
 mod servers;
 mod threads;
+mod upstream;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -16,11 +17,12 @@ use tracing_appender::non_blocking::ErrorCounter;
 use self::{
     servers::{bind, serve, serve_admin, stop},
     threads::{EVENTS, Shared, Shelf, ThreadEvent},
+    upstream::Upstream,
 };
 use crate::{
     admin::Readiness,
     clock::Clock,
-    config::{AppKey, Config},
+    config::Config,
     crash::{Crash, Part},
     feed::Mechanisms,
     http::Limits,
@@ -30,11 +32,7 @@ use crate::{
     registry::Drain,
     socket::{Admission, Background},
     store::{EmbeddedStore, redis::Connector},
-    tokens::{
-        AppAuth, FactsKey, Issuer,
-        key_set::{self, Fetcher},
-        outgoing::CallError,
-    },
+    tokens::{AppAuth, CallError, FactsKey, Issuer, key_set},
 };
 
 /// Files that are not sockets of browsers: listeners, Redis, logs, connections of phones.
@@ -75,6 +73,9 @@ pub enum StartError {
          SCANLOGIN_APP_JWKS_URL=https://accounts.example.com/.well-known/jwks.json"
     )]
     KeySet(CallError),
+    /// The webhook cannot be called at all.
+    #[error("SCANLOGIN_TOKEN_WEBHOOK_URL: {0}")]
+    Webhook(CallError),
     /// Something that the operating system did not give.
     #[error("start failed: {0}")]
     Io(#[from] std::io::Error),
@@ -131,7 +132,7 @@ pub struct Application {
     metrics: Arc<Metrics>,
     options: Options,
     shelf: Shelf,
-    key_set: Option<Fetcher>,
+    upstream: Upstream,
 }
 
 impl Application {
@@ -145,25 +146,14 @@ impl Application {
         let shelf = match &config.redis {
             None => Shelf::Embedded(EmbeddedStore::new(options.clock.clone())),
             Some(redis) => {
-                let connector = Arc::new(Connector::new(redis.clone())?);
+                let connector = Arc::new(Connector::new(redis.clone(), options.mechanisms.doubt)?);
                 let reached = persist("Redis", || connector.check()).await;
                 reached.map_err(|error| StartError::Redis(error.to_string()))?;
                 Shelf::Redis(connector)
             }
         };
         let metrics = Arc::new(Metrics::new());
-        let key_set = match &config.app_keys.current {
-            AppKey::Jwks(url) => {
-                let (refresh, clock) = (options.key_set_refresh, options.clock.clone());
-                let fetcher = Fetcher::new(url.clone(), refresh, metrics.clone(), clock);
-                let fetcher = fetcher.map_err(StartError::KeySet)?;
-                persist("the app's key set", || fetcher.fetch())
-                    .await
-                    .map_err(StartError::KeySet)?;
-                Some(fetcher)
-            }
-            AppKey::Secret(_) | AppKey::Public(_) => None,
-        };
+        let upstream = Upstream::reach(&config, &options, &metrics).await?;
         Ok(Self {
             address: listener.local_addr()?,
             admin_address: admin_listener.local_addr()?,
@@ -173,7 +163,7 @@ impl Application {
             metrics,
             options,
             shelf,
-            key_set,
+            upstream,
         })
     }
 
@@ -197,13 +187,14 @@ impl Application {
     /// # Errors
     /// [`RunError`].
     pub async fn run(self, mut stops: Stops) -> Result<(), RunError> {
-        let Self { config, metrics, options, shelf, key_set, .. } = self;
+        let Self { config, metrics, options, shelf, upstream, .. } = self;
         let readiness = Arc::new(Readiness::new(config.workers));
         metrics.feed_connected.expect_lines(config.workers);
         let admission = Arc::new(Admission::new(most_sockets(&config), metrics.clone()));
         let background = Arc::new(Background::default());
         let limits = Arc::new(Limits::new(&config));
         let (events, mut thread_events) = mpsc::channel(EVENTS * config.workers);
+        let store = shelf.factory().make(&metrics, &options.clock);
         let shared = Shared {
             config: config.clone(),
             shelf: shelf.clone(),
@@ -215,29 +206,25 @@ impl Application {
             admission: admission.clone(),
             background: background.clone(),
             limits: limits.clone(),
-            app_auth: Arc::new(AppAuth::new(&config, key_set.as_ref().map(Fetcher::key_set))),
+            app_auth: Arc::new(AppAuth::new(&config, upstream.key_set())),
             issuer: Arc::new(Issuer::new(&config)),
+            webhook: upstream.webhook.clone(),
             facts: Arc::new(FactsKey::new(&config)),
             warned: Arc::default(),
             events,
             threads: Arc::default(),
         };
+        let mut tasks = upstream.start(store, metrics.clone(), &options.crash);
         let mut server = serve(self.listener, shared)?;
         let mut admin = serve_admin(
             self.admin_listener,
             metrics.clone(),
             readiness.clone(),
             shelf.factory(),
-            options.clock,
+            options.clock.clone(),
         )?;
         let (server_handle, admin_handle) = (server.handle(), admin.handle());
         let mut registries = Vec::new();
-        let mut key_set_task = actix_rt::spawn(async move {
-            match key_set {
-                Some(fetcher) => fetcher.run().await,
-                None => std::future::pending().await,
-            }
-        });
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         let mut watch = tokio::time::interval(Duration::from_secs(1));
         loop {
@@ -248,7 +235,7 @@ impl Application {
                     ThreadEvent::Listening => readiness.one_more_listens(),
                     ThreadEvent::FeedDied => return Err(RunError::Died(Part::Feed)),
                 },
-                _ = housekeeping.tick() => limits.forget_the_idle(),
+                _ = housekeeping.tick() => limits.forget_the_idle(options.clock.now()),
                 _ = watch.tick() => {
                     if let Some(dropped) = &options.log_lines_dropped {
                         let new = dropped.dropped_lines() as u64 - metrics.log_lines_dropped.get();
@@ -258,7 +245,7 @@ impl Application {
                         return Err(RunError::Died(Part::Registry));
                     }
                 }
-                _ = &mut key_set_task => return Err(RunError::Died(Part::KeySet)),
+                part = tasks.died() => return Err(RunError::Died(part)),
                 result = &mut server => {
                     result?;
                     return Err(RunError::Died(Part::Server));

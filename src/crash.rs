@@ -18,6 +18,8 @@ pub enum Part {
     Server,
     /// It serves metrics and health.
     Admin,
+    /// It tells the webhook what must be revoked.
+    Revoker,
 }
 
 impl fmt::Display for Part {
@@ -28,6 +30,7 @@ impl fmt::Display for Part {
             Self::KeySet => "the key set's task",
             Self::Server => "the server",
             Self::Admin => "the admin server",
+            Self::Revoker => "the webhook's task",
         })
     }
 }

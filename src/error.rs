@@ -28,10 +28,16 @@ pub enum ApiError {
     Conflict,
     /// Over a limit; try again after this long.
     Limited(Duration),
+    /// Too many logins of this user ended by wrong numbers; try again after this long.
+    Locked(Duration),
+    /// Too many logins wait for this user's confirmation; try again after this long.
+    TooManyClaims(Duration),
     /// The request is malformed: what is wrong with it.
     Malformed(&'static str),
     /// The body is over 8 KiB.
     TooLarge,
+    /// The request's head is over 16 KiB.
+    HeadTooLarge,
     /// The body is neither JSON nor a form.
     UnsupportedType,
     /// The body is not JSON, where only that is taken.
@@ -48,12 +54,21 @@ pub enum ApiError {
     TokenIsNoCookie,
     /// The app's key set, without which this token cannot be judged, cannot be fetched.
     KeysAway,
+    /// The webhook made no token.
+    WebhookAway,
     /// This instance is full.
     Full,
     /// This instance is about to stop.
     Draining,
     /// The claim belongs to another user.
     NotYours,
+    /// Not the number that the browser shows.
+    WrongNumber {
+        /// How often the person may still try.
+        tries_left: u8,
+    },
+    /// A number is needed, and the browser's protocol cannot show one.
+    CannotMatch,
     /// The page's origin is not listed.
     Origin,
     /// The `Host` is not one of this listener's names.
@@ -86,8 +101,23 @@ impl ApiError {
                 (StatusCode::CONFLICT, -3, "Another user was first, or it is too late for this")
             }
             Self::Limited(_) => (StatusCode::TOO_MANY_REQUESTS, -4, "Too many requests"),
+            Self::Locked(_) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                -4,
+                "Too many wrong numbers: this user's scans are refused for a while",
+            ),
+            Self::TooManyClaims(_) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                -4,
+                "Too many logins of this user wait for a confirmation",
+            ),
             Self::Malformed(what) => (StatusCode::BAD_REQUEST, -5, *what),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, -5, "The body is over 8 KiB"),
+            Self::HeadTooLarge => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                -5,
+                "The request's line and headers are over 16 KiB",
+            ),
             Self::UnsupportedType => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 -5,
@@ -112,11 +142,24 @@ impl ApiError {
             Self::KeysAway => {
                 (StatusCode::SERVICE_UNAVAILABLE, -6, "The app's keys cannot be fetched: try again")
             }
+            Self::WebhookAway => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                -6,
+                "No token can be made at the moment: try again",
+            ),
             Self::Full => (StatusCode::SERVICE_UNAVAILABLE, -6, "This instance is full: try again"),
             Self::Draining => {
                 (StatusCode::SERVICE_UNAVAILABLE, -6, "This instance is about to stop: try again")
             }
             Self::NotYours => (StatusCode::FORBIDDEN, -7, "The claim belongs to another user"),
+            Self::WrongNumber { .. } => {
+                (StatusCode::FORBIDDEN, -7, "Not the number that the browser shows")
+            }
+            Self::CannotMatch => (
+                StatusCode::FORBIDDEN,
+                -7,
+                "This login needs a number, and its browser cannot show one: it was denied",
+            ),
             Self::Origin => (StatusCode::FORBIDDEN, -7, "This origin is not allowed"),
             Self::Host => (StatusCode::FORBIDDEN, -7, "This host name is not served here"),
         };
@@ -125,9 +168,11 @@ impl ApiError {
 
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::Limited(wait) => Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
+            Self::Limited(wait) | Self::Locked(wait) | Self::TooManyClaims(wait) => {
+                Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+            }
             // Long enough for a restarted Redis, short enough for a person who waits.
-            Self::StoreAway | Self::KeysAway | Self::Full => Some(2),
+            Self::StoreAway | Self::KeysAway | Self::WebhookAway | Self::Full => Some(2),
             // Another instance is there at once.
             Self::Draining => Some(1),
             _ => None,
@@ -147,7 +192,11 @@ impl ApiError {
         if *self == Self::UpgradeRequired {
             builder.insert_header((header::UPGRADE, "websocket"));
         }
-        answer(builder, &Body { code, msg })
+        let tries_left = match self {
+            Self::WrongNumber { tries_left } => Some(*tries_left),
+            _ => None,
+        };
+        answer(builder, &Body { code, msg, tries_left })
     }
 }
 
@@ -155,6 +204,8 @@ impl ApiError {
 struct Body {
     code: i32,
     msg: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tries_left: Option<u8>,
 }
 
 /// An answer of the API: JSON that no cache may keep.

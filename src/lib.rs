@@ -20,7 +20,7 @@
 //! Arrows point down only. Leaves know neither actix nor Redis nor I/O.
 //!
 //! ```text
-//! main -> app -> { http, socket, admin, feed, lifecycle } -> { registry, store, tokens } -> leaves
+//! main -> app -> { http, socket, admin, feed, revoker, lifecycle } -> { registry, store, tokens } -> leaves
 //! leaves = { login, protocol, close, keys, clock, origin, config, crash, error, metrics }
 //! ```
 
@@ -40,6 +40,7 @@ pub mod metrics;
 pub mod origin;
 pub mod protocol;
 pub mod registry;
+pub mod revoker;
 pub mod socket;
 pub mod store;
 pub mod telemetry;

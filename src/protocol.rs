@@ -38,6 +38,9 @@ pub enum ServerMessage<'a> {
         /// Of who scanned.
         #[serde(skip_serializing_if = "Option::is_none")]
         picture: Option<&'a str>,
+        /// Two digits to show, which the person types on the phone; only if asked for.
+        #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
+        number: Option<&'a str>,
         /// Milliseconds until the deadline.
         lifetime_ms: u64,
     },
@@ -127,7 +130,12 @@ mod tests {
         };
         let token =
             ServerMessage::Token { token: "T", token_type: "Bearer", expires_in: 60, user: "u" };
-        let scanned = |name, picture| ServerMessage::Scanned { name, picture, lifetime_ms: 9 };
+        let scanned = |name, picture, number| ServerMessage::Scanned {
+            name,
+            picture,
+            number,
+            lifetime_ms: 9,
+        };
         for (message, golden) in [
             (
                 key(None),
@@ -137,10 +145,10 @@ mod tests {
                 key(Some("<svg/>")),
                 r#"{"type":"key","seq":1,"key":"K","url":"https://x.example/s#K","qr_svg":"<svg/>","valid_ms":30000,"lifetime_ms":120000,"resume":"R"}"#,
             ),
-            (scanned(None, None), r#"{"type":"scanned","lifetime_ms":9}"#),
+            (scanned(None, None, None), r#"{"type":"scanned","lifetime_ms":9}"#),
             (
-                scanned(Some("A"), Some("p")),
-                r#"{"type":"scanned","name":"A","picture":"p","lifetime_ms":9}"#,
+                scanned(Some("A"), Some("p"), Some("07")),
+                r#"{"type":"scanned","name":"A","picture":"p","match":"07","lifetime_ms":9}"#,
             ),
             (
                 token,

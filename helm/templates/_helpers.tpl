@@ -77,11 +77,17 @@ Files, not variables: an environment is inherited by every child and shown by `k
 {{- with .Values.appJwt.secret -}}{{- if .existingSecret -}}
 {{- $files = append $files (dict "variable" "SCANLOGIN_APP_JWT_SECRET_FILE" "name" "app-jwt" "secret" .existingSecret "key" .key) -}}
 {{- end -}}{{- end -}}
+{{- with .Values.appJwt.previousSecret -}}{{- if .existingSecret -}}
+{{- $files = append $files (dict "variable" "SCANLOGIN_APP_JWT_SECRET_PREVIOUS_FILE" "name" "app-jwt-previous" "secret" .existingSecret "key" .key) -}}
+{{- end -}}{{- end -}}
 {{- with .Values.appJwt.publicKey -}}{{- if .existingSecret -}}
 {{- $files = append $files (dict "variable" "SCANLOGIN_APP_JWT_PUBLIC_KEY_FILE" "name" "app-jwt" "secret" .existingSecret "key" .key) -}}
 {{- end -}}{{- end -}}
 {{- with .Values.token.secret -}}{{- if .existingSecret -}}
 {{- $files = append $files (dict "variable" "SCANLOGIN_TOKEN_SECRET_FILE" "name" "token" "secret" .existingSecret "key" .key) -}}
+{{- end -}}{{- end -}}
+{{- with .Values.token.previousSecret -}}{{- if .existingSecret -}}
+{{- $files = append $files (dict "variable" "SCANLOGIN_TOKEN_SECRET_PREVIOUS_FILE" "name" "token-previous" "secret" .existingSecret "key" .key) -}}
 {{- end -}}{{- end -}}
 {{- with .Values.token.privateKey -}}{{- if .existingSecret -}}
 {{- $files = append $files (dict "variable" "SCANLOGIN_TOKEN_PRIVATE_KEY_FILE" "name" "token" "secret" .existingSecret "key" .key) -}}
@@ -122,11 +128,17 @@ Files, not variables: an environment is inherited by every child and shown by `k
 {{- if ne (empty .Values.token.webhook.url) (empty .Values.token.webhook.existingSecret) -}}
 {{- fail "token.webhook.url and token.webhook.existingSecret go together" -}}
 {{- end -}}
+{{- if and .Values.token.webhook.url .Values.token.previousSecret.existingSecret -}}
+{{- fail "token.previousSecret belongs to token.secret or token.privateKey: the webhook's tokens are its own" -}}
+{{- end -}}
 {{- if eq (empty .Values.redis.existingSecret) (not .Values.trialRedis.enabled) -}}
 {{- fail "set either redis.existingSecret or trialRedis.enabled: several pods need one store, and the embedded one is a single process's" -}}
 {{- end -}}
 {{- if ne (empty .Values.redis.tls.certKey) (empty .Values.redis.tls.keyKey) -}}
 {{- fail "redis.tls.certKey and redis.tls.keyKey go together" -}}
+{{- end -}}
+{{- if and (ne .Values.config.match "off") (ne .Values.config.confirm "required") -}}
+{{- fail "config.match needs config.confirm=required: the number is typed at the confirmation" -}}
 {{- end -}}
 {{- if and .Values.config.rotateSeconds (gt (int64 .Values.config.rotateSeconds) (int64 .Values.config.waitSeconds)) -}}
 {{- fail "config.rotateSeconds must not be above config.waitSeconds" -}}

@@ -148,7 +148,10 @@ impl Outcome {
             hints.push("the service limits this address: SCANLOGIN_CONNECTS_PER_MINUTE=0 lifts it");
         }
         if has("scan: 429") || has("confirm: 429") {
-            hints.push("the service limits these users: SCANLOGIN_SCANS_PER_MINUTE=0 lifts it");
+            hints.push(
+                "the service limits these users: SCANLOGIN_SCANS_PER_MINUTE=0 and \
+                 SCANLOGIN_CLAIMS_PER_USER=0 lift it",
+            );
         }
         if has("connect: 503") {
             hints.push("the service is full or draining: SCANLOGIN_MAX_WAITING, or its open files");

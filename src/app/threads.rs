@@ -26,7 +26,7 @@ use crate::{
     registry::{Registry, RegistryAddr},
     socket::{Admission, Background, Waiting, Worker},
     store::{EmbeddedStore, Store, StoreFactory, redis::Connector},
-    tokens::{AppAuth, FactsKey, Issuer},
+    tokens::{AppAuth, FactsKey, Issuer, Webhook},
 };
 
 /// Changes that may wait for a thread's registry with the embedded store.
@@ -79,6 +79,7 @@ pub(super) struct Shared {
     pub limits: Arc<Limits>,
     pub app_auth: Arc<AppAuth>,
     pub issuer: Arc<Issuer>,
+    pub webhook: Option<Arc<Webhook>>,
     pub facts: Arc<FactsKey>,
     pub warned: Arc<AtomicBool>,
     pub events: mpsc::Sender<ThreadEvent>,
@@ -103,6 +104,7 @@ impl Shared {
             limits: self.limits.clone(),
             app_auth: self.app_auth.clone(),
             issuer: self.issuer.clone(),
+            webhook: self.webhook.clone(),
             facts: self.facts.clone(),
         })
     }

@@ -17,6 +17,8 @@ const APP_JWKS: &str = "SCANLOGIN_APP_JWKS_URL";
 const TOKEN_SECRET: &str = "SCANLOGIN_TOKEN_SECRET";
 const TOKEN_PREVIOUS: &str = "SCANLOGIN_TOKEN_SECRET_PREVIOUS";
 const TOKEN_PRIVATE: &str = "SCANLOGIN_TOKEN_PRIVATE_KEY_FILE";
+const HOOK_URL: &str = "SCANLOGIN_TOKEN_WEBHOOK_URL";
+const HOOK_SECRET: &str = "SCANLOGIN_TOKEN_WEBHOOK_SECRET";
 
 /// How the app's own JWT is verified.
 #[derive(Clone, Debug)]
@@ -54,12 +56,24 @@ pub enum TokenKey {
     Secret(Secret),
     /// RS256, ES256 or EdDSA: the first signs, all verify. There is at least one.
     Private(Vec<SigningKey>),
+    /// Nothing: the webhook makes the tokens.
+    Webhook(WebhookSettings),
+}
+
+/// Who makes the tokens in our place.
+#[derive(Clone, Debug)]
+pub struct WebhookSettings {
+    /// Where it is.
+    pub url: Url,
+    /// What our calls are signed with.
+    pub secret: Secret,
 }
 
 impl TokenKeys {
     /// What the demo's own secret is derived from: the same on all instances that sign alike.
     pub fn root(&self) -> &[u8] {
         match &self.current {
+            TokenKey::Webhook(hook) => hook.secret.expose(),
             TokenKey::Secret(secret) => secret.expose(),
             TokenKey::Private(keys) => keys.first().map_or(&[], |key| key.key.as_bytes()),
         }
@@ -71,6 +85,7 @@ impl TokenKeys {
     pub fn roots(&self) -> Vec<Secret> {
         let mut roots = match &self.current {
             TokenKey::Secret(secret) => vec![secret.clone()],
+            TokenKey::Webhook(hook) => vec![hook.secret.clone()],
             TokenKey::Private(keys) => {
                 keys.iter().map(|key| Secret::new(key.key.as_bytes())).collect()
             }
@@ -99,7 +114,8 @@ pub(super) fn read(
     let app = app(values)?;
     let token = token(values)?;
     let app_previous = previous(values, APP_PREVIOUS, app.is_some(), APP_SECRET)?;
-    let token_previous = previous(values, TOKEN_PREVIOUS, token.is_some(), TOKEN_SECRET)?;
+    let signs = matches!(token, Some(TokenKey::Secret(_) | TokenKey::Private(_)));
+    let token_previous = previous(values, TOKEN_PREVIOUS, signs, TOKEN_SECRET)?;
     let (app_given, any_given) = (app.is_some(), app.is_some() || token.is_some());
     // Random secrets would not survive a restart or be shared: only for trying things.
     let made_up = (may_make_up && !any_given).then(|| Secret::new(entropy.bytes::<32>()));
@@ -109,7 +125,8 @@ pub(super) fn read(
     })?;
     let made_up = made_up.map(|_| Secret::new(entropy.bytes::<32>()));
     let token = token.or_else(|| made_up.map(TokenKey::Secret)).ok_or_else(|| {
-        ConfigError::new(TOKEN_SECRET, format!("is missing, and so is {TOKEN_PRIVATE}"))
+        let what = format!("is missing, and so are {TOKEN_PRIVATE} and {HOOK_URL}");
+        ConfigError::new(TOKEN_SECRET, what)
     })?;
     Ok(Credentials {
         app: AppKeys { current: app, previous: app_previous },
@@ -134,7 +151,17 @@ fn app(values: &Values) -> Result<Option<AppKey>, ConfigError> {
 }
 
 fn token(values: &Values) -> Result<Option<TokenKey>, ConfigError> {
-    only_one(values, &[TOKEN_SECRET, TOKEN_PRIVATE])?;
+    only_one(values, &[TOKEN_SECRET, TOKEN_PRIVATE, HOOK_URL])?;
+    let hook_secret = values.secret_bytes(HOOK_SECRET)?;
+    if let Some(url) = values.get(HOOK_URL)? {
+        let url = outgoing_url(HOOK_URL, &url)?;
+        let missing = || ConfigError::new(HOOK_SECRET, format!("is missing beside {HOOK_URL}"));
+        let secret = hook_secret.ok_or_else(missing)?;
+        return Ok(Some(TokenKey::Webhook(WebhookSettings { url, secret })));
+    }
+    if hook_secret.is_some() {
+        return Err(ConfigError::new(HOOK_URL, format!("is missing beside {HOOK_SECRET}")));
+    }
     if let Some(secret) = values.secret_bytes(TOKEN_SECRET)? {
         return Ok(Some(TokenKey::Secret(secret)));
     }

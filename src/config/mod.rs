@@ -19,13 +19,13 @@ use url::Url;
 
 use self::credentials::Credentials;
 pub use self::{
-    credentials::{AppKey, AppKeys, TokenKey, TokenKeys},
+    credentials::{AppKey, AppKeys, TokenKey, TokenKeys, WebhookSettings},
     redis_url::{Node, RedisNodes, RedisUrl},
     source::{ConfigError, Parsed, Values},
 };
 use crate::{
     keys::Entropy,
-    login::MAX_CODES,
+    login::{HistoryKey, MAX_CODES},
     origin::{Origins, is_loopback_host},
 };
 
@@ -70,6 +70,17 @@ pub enum Deliver {
     Token,
     /// A ticket, which it redeems for a cookie that no script can read.
     Ticket,
+}
+
+/// When the person must type the number that the browser shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MatchWhen {
+    /// Never.
+    Off,
+    /// Where nothing speaks for the browser's address.
+    Risky,
+    /// At every login.
+    Always,
 }
 
 /// In which header trusted proxies tell the client's address.
@@ -138,6 +149,10 @@ pub struct Config {
     pub confirm: Confirm,
     /// The token itself, or a ticket.
     pub deliver: Deliver,
+    /// Number matching.
+    pub match_when: MatchWhen,
+    /// The key of what is remembered of users.
+    pub history_key: HistoryKey,
     /// Whose pages may log in here.
     pub origins: Origins,
     /// Our own proxies.
@@ -150,6 +165,8 @@ pub struct Config {
     pub connects_per_minute: Option<NonZeroU32>,
     /// Scans per user; `None`: unlimited.
     pub scans_per_minute: Option<NonZeroU32>,
+    /// Logins of one user that may wait for a confirmation at once; `None`: unlimited.
+    pub claims_per_user: Option<NonZeroU32>,
     /// The time over which waiting browsers are sent elsewhere.
     pub drain: Duration,
     /// Socket threads.
@@ -214,6 +231,8 @@ impl Config {
         }
         // All instances that share a token secret accept each other's demo users.
         let demo = demo.then(|| crate::tokens::demo_secret(credentials.token.root()));
+        let (confirm, match_when) = confirmation(values)?;
+        let history_key = HistoryKey::derive(credentials.token.root());
         Ok(Self {
             listen,
             admin_listen: values.address("SCANLOGIN_ADMIN_LISTEN", "127.0.0.1:8081")?,
@@ -235,10 +254,9 @@ impl Config {
                 2_592_000,
                 60..=31_536_000,
             )?),
-            confirm: values.choice(
-                "SCANLOGIN_CONFIRM",
-                &[("off", Confirm::Off), ("required", Confirm::Required)],
-            )?,
+            confirm,
+            match_when,
+            history_key,
             deliver,
             origins,
             trusted_proxies: proxies(values)?,
@@ -259,6 +277,11 @@ impl Config {
                 "SCANLOGIN_SCANS_PER_MINUTE",
                 30,
                 0..=100_000_000,
+            )? as u32),
+            claims_per_user: NonZeroU32::new(values.number(
+                "SCANLOGIN_CLAIMS_PER_USER",
+                5,
+                0..=1000,
             )? as u32),
             drain: Duration::from_secs(values.number("SCANLOGIN_DRAIN_SECONDS", 20, 0..=3600)?),
             workers: values.number("SCANLOGIN_WORKERS", cores(), 1..=1024)? as usize,
@@ -331,6 +354,22 @@ fn redis(values: &Values) -> Result<Option<Redis>, ConfigError> {
         }
     }
     Ok(Some(Redis { url, prefix, ca_file, client_identity }))
+}
+
+/// Whether the person confirms, and with a number or not: a number needs a confirmation to bring it.
+fn confirmation(values: &Values) -> Result<(Confirm, MatchWhen), ConfigError> {
+    let confirm = values
+        .choice("SCANLOGIN_CONFIRM", &[("off", Confirm::Off), ("required", Confirm::Required)])?;
+    let matching =
+        [("off", MatchWhen::Off), ("risky", MatchWhen::Risky), ("always", MatchWhen::Always)];
+    let match_when = values.choice("SCANLOGIN_MATCH", &matching)?;
+    if match_when != MatchWhen::Off && confirm == Confirm::Off {
+        return Err(ConfigError::new(
+            "SCANLOGIN_MATCH",
+            "needs SCANLOGIN_CONFIRM=required: the number is typed at the confirmation",
+        ));
+    }
+    Ok((confirm, match_when))
 }
 
 fn check_rotation(wait: u64, rotate: u64) -> Result<(), ConfigError> {

@@ -129,8 +129,8 @@ pub static SETTINGS: &[Setting] = &[
     secret(
         "SCANLOGIN_TOKEN_SECRET",
         "another-secret-of-32-bytes-or-more-",
-        "The secret with which web tokens are signed (HS256); exactly one of this and \
-         SCANLOGIN_TOKEN_PRIVATE_KEY_FILE",
+        "The secret with which web tokens are signed (HS256); exactly one of this, \
+         SCANLOGIN_TOKEN_PRIVATE_KEY_FILE and SCANLOGIN_TOKEN_WEBHOOK_URL",
     ),
     secret(
         "SCANLOGIN_TOKEN_SECRET_PREVIOUS",
@@ -143,6 +143,18 @@ pub static SETTINGS: &[Setting] = &[
         "/etc/scanlogin/token.pem",
         "The private keys of web tokens (PEM; RSA: RS256, P-256: ES256, Ed25519: EdDSA): the first \
          signs, all are accepted and listed in /.well-known/jwks.json",
+    ),
+    open(
+        "SCANLOGIN_TOKEN_WEBHOOK_URL",
+        "none",
+        "https://accounts.example.com/scanlogin",
+        "The server that makes the tokens in our place; https, or http to a loopback host \
+         (docs/webhook.md)",
+    ),
+    secret(
+        "SCANLOGIN_TOKEN_WEBHOOK_SECRET",
+        "a-webhook-secret-of-32-bytes-or-more",
+        "The secret with which calls of the webhook are signed",
     ),
     open(
         "SCANLOGIN_TOKEN_ISSUER",
@@ -185,6 +197,14 @@ pub static SETTINGS: &[Setting] = &[
          which sets a cookie that no script can read; needs SCANLOGIN_ALLOWED_ORIGINS)",
     ),
     open(
+        "SCANLOGIN_MATCH",
+        "off",
+        "risky",
+        "Whether the person must type two digits that the browser shows: off, risky (the browser's \
+         address is neither the phone's nor one that the user has confirmed before), always. Needs \
+         SCANLOGIN_CONFIRM=required",
+    ),
+    open(
         "SCANLOGIN_ALLOWED_ORIGINS",
         "the host of the public URL, else of the request",
         "https://www.example.com,https://shop.example.com",
@@ -220,6 +240,12 @@ pub static SETTINGS: &[Setting] = &[
         "30",
         "30",
         "Scans, confirmations and denials per user and instance; 0 = unlimited",
+    ),
+    open(
+        "SCANLOGIN_CLAIMS_PER_USER",
+        "5",
+        "5",
+        "Logins of one user that may wait for a confirmation at once, per instance; 0 = unlimited",
     ),
     open(
         "SCANLOGIN_DRAIN_SECONDS",

@@ -31,8 +31,12 @@ pub(super) struct Claimed {
     claim: Claim,
     /// Who asks. Only while nothing has been decided.
     browser: Option<Asker>,
-    /// What speaks against it. Only while nothing has been decided.
+    /// What speaks against it, and for it. Only while nothing has been decided.
     flags: Option<Vec<Flag>>,
+    /// The confirmation must bring the number that the browser shows. Only while nothing has been
+    /// decided.
+    #[schemars(rename = "match", extend("const" = true))]
+    number: Option<bool>,
 }
 
 /// What `/scan` answers: `SCANLOGIN_CONFIRM` decides which.
@@ -59,12 +63,14 @@ pub(super) struct Asker {
     age_ms: u64,
 }
 
-/// What speaks against a login.
+/// What speaks against a login, or for it.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "snake_case")]
 pub(super) enum Flag {
     /// The browser's address is not the phone's.
     AddressDiffers,
+    /// This user has confirmed a login of a browser at that address in the last 90 days.
+    AddressKnownToUser,
 }
 
 /// The claim: base64url without padding.

@@ -44,6 +44,8 @@ pub(super) struct Offered {
     pub(super) key_set: bool,
     /// A cookie for a ticket.
     pub(super) ticket: bool,
+    /// What judges and ends web tokens: not where a webhook makes them.
+    pub(super) own_tokens: bool,
 }
 
 /// One method of a path.
@@ -130,12 +132,17 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
             waits(decides(Operation::new("scan", "Log in the browser that shows this key")))
                 .body::<scan::KeyBody>()
                 .answers::<answers::Scanned>("Logged in, or claimed and to be confirmed")
+                .refused(&[
+                    ApiError::Locked(Duration::from_secs(1)),
+                    ApiError::TooManyClaims(Duration::from_secs(1)),
+                    ApiError::CannotMatch,
+                ])
         }),
         Endpoint::at("/scan/confirm").cors().post(web::route().to(scan::confirm), || {
             waits(decides(Operation::new("confirm", "Confirm a claimed login")))
-                .body::<scan::ClaimBody>()
+                .body::<scan::ConfirmBody>()
                 .answers::<answers::Confirmed>("Confirmed")
-                .refused(&[ApiError::NotYours])
+                .refused(&[ApiError::NotYours, ApiError::WrongNumber { tries_left: 2 }])
         }),
         Endpoint::at("/scan/deny").cors().post(web::route().to(scan::deny), || {
             decides(Operation::new("deny", "Decline a claimed login"))
@@ -148,19 +155,8 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
                 .auth(Auth::AppToken)
                 .parameter(Place::Header, CLAIM_HEADER, true, "What /scan answered", claim)
                 .answers::<answers::Receipt>("The receipt")
-                .refused(&[ApiError::UnknownKey, ApiError::NotYours, ApiError::StoreAway])
-        }),
-        Endpoint::at("/verify").cookie().get(web::route().to(verify::verify), || {
-            called_by_page(Operation::new("verify", "Whether a web token is good"))
-                .auth(Auth::WebToken)
-                .answers::<answers::Verified>("It is")
-                .refused(&[ApiError::StoreAway])
-        }),
-        Endpoint::at("/logout").cookie().post(web::route().to(verify::logout), || {
-            called_by_page(Operation::new("logout", "Make a web token worth nothing"))
-                .auth(Auth::WebToken)
-                .answers::<answers::LoggedOut>("Logged out")
-                .refused(&[ApiError::StoreAway])
+                .refused(&[ApiError::UnknownKey, ApiError::NotYours])
+                .refused(&[ApiError::StoreAway, ApiError::KeysAway])
         }),
         Endpoint::at("/weblogin")
             .cors()
@@ -196,11 +192,17 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
                 .json_body::<redeem::TicketBody>()
                 .answers::<answers::Verified>("The cookie is set")
                 .refused(&[
+                    ApiError::NoSuchPath,
                     ApiError::NoLogin,
+                    ApiError::NoSuchPath,
                     ApiError::Limited(Duration::from_secs(1)),
                     ApiError::StoreAway,
+                    ApiError::TokenIsNoCookie,
                 ])
         }));
+    }
+    if offered.own_tokens {
+        all.extend(web_tokens());
     }
     if offered.key_set {
         all.push(Endpoint::at("/.well-known/jwks.json").cors().get(
@@ -222,9 +224,27 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
     all
 }
 
+/// What judges and ends web tokens.
+fn web_tokens() -> [Endpoint; 2] {
+    [
+        Endpoint::at("/verify").cookie().get(web::route().to(verify::verify), || {
+            called_by_page(Operation::new("verify", "Whether a web token is good"))
+                .auth(Auth::WebToken)
+                .answers::<answers::Verified>("It is")
+                .refused(&[ApiError::StoreAway, ApiError::NoSuchPath])
+        }),
+        Endpoint::at("/logout").cookie().post(web::route().to(verify::logout), || {
+            called_by_page(Operation::new("logout", "Make a web token worth nothing"))
+                .auth(Auth::WebToken)
+                .answers::<answers::LoggedOut>("Logged out")
+                .refused(&[ApiError::StoreAway, ApiError::NoSuchPath])
+        }),
+    ]
+}
+
 /// The document: what not every instance serves is in it, too.
 pub(super) fn document() -> serde_json::Value {
-    openapi::document(&all(Offered { demo: true, key_set: true, ticket: true }))
+    openapi::document(&all(Offered { demo: true, key_set: true, ticket: true, own_tokens: true }))
 }
 
 fn socket() -> Operation {
@@ -309,6 +329,8 @@ fn decides(operation: Operation) -> Operation {
         ApiError::Conflict,
         ApiError::Limited(Duration::from_secs(1)),
         ApiError::StoreAway,
+        ApiError::KeysAway,
+        ApiError::WebhookAway,
     ])
 }
 

@@ -7,7 +7,8 @@ use governor::{
     clock::{Clock as _, DefaultClock},
 };
 
-use crate::config::Config;
+use super::claims::OpenClaims;
+use crate::{clock::Timestamp, config::Config};
 
 /// A limit per key; `None`: unlimited.
 pub struct Limit<K: Hash + Eq + Clone>(Option<DefaultKeyedRateLimiter<K>>);
@@ -43,6 +44,8 @@ pub struct Limits {
     pub resumes: Limit<IpAddr>,
     /// Scans, confirmations and denials per user.
     pub scans: Limit<String>,
+    /// Logins of one user that wait for a confirmation.
+    pub claims: OpenClaims,
 }
 
 impl Limits {
@@ -55,13 +58,15 @@ impl Limits {
             connects: Limit::per_minute(config.connects_per_minute),
             resumes: Limit::per_minute(resumes),
             scans: Limit::per_minute(config.scans_per_minute),
+            claims: OpenClaims::new(config.claims_per_user),
         }
     }
 
     /// Frees the memory of keys that are back at their full allowance. To be called now and then.
-    pub fn forget_the_idle(&self) {
+    pub fn forget_the_idle(&self, now: Timestamp) {
         self.connects.forget_the_idle();
         self.resumes.forget_the_idle();
         self.scans.forget_the_idle();
+        self.claims.forget_the_idle(now);
     }
 }

@@ -1,7 +1,9 @@
 //! The public port: routes, and what all of them have in common.
 
 mod answers;
+mod approval;
 pub mod body;
+mod claims;
 pub mod client;
 mod cookie;
 mod demo;
@@ -9,6 +11,7 @@ mod endpoints;
 mod limits;
 mod openapi;
 mod redeem;
+mod risk;
 mod scan;
 mod script;
 mod stream;
@@ -34,6 +37,7 @@ use actix_web::{
 use self::client::Client;
 use self::endpoints::{Offered, Pages};
 pub use self::{
+    claims::OpenClaims,
     limits::{Limit, Limits},
     scan::CLAIM_HEADER,
 };
@@ -60,6 +64,8 @@ pub fn routes(worker: &Rc<Worker>) -> impl FnOnce(&mut web::ServiceConfig) + use
             demo: settings.demo.is_some(),
             key_set: worker.issuer.key_set().is_some(),
             ticket,
+            // The webhook's tokens are known to nobody here.
+            own_tokens: worker.webhook.is_none(),
         };
         for endpoint in endpoints::all(offered) {
             let resource = web::resource(endpoint.path);
@@ -131,15 +137,32 @@ fn cors(config: Arc<Config>, credentials: bool) -> Cors {
     if credentials { cors.supports_credentials() } else { cors }
 }
 
+/// The longest request head, in bytes: an app's JWT and a browser's cookies fit in. The HTTP layer
+/// would take 128 KiB, and cuts longer ones off by itself.
+const MAX_HEAD: usize = 16 * 1024;
+
+fn head_size(request: &ServiceRequest) -> usize {
+    // ": " and the end of each line.
+    const AROUND: usize = 4;
+    let line = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    let headers = request.headers().iter();
+    let sizes = headers.map(|(name, value)| name.as_str().len() + value.len() + AROUND);
+    line + sizes.sum::<usize>()
+}
+
 /// Around every request: measured, counted, and marked with the headers that every answer has.
 pub async fn around(
     metrics: Arc<Metrics>,
     clock: Clock,
     request: ServiceRequest,
-    next: Next<impl MessageBody>,
+    next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let start = clock.now();
-    let mut response = next.call(request).await?;
+    let mut response = if head_size(&request) > MAX_HEAD {
+        request.into_response(ApiError::HeadTooLarge.response()).map_into_right_body()
+    } else {
+        next.call(request).await?.map_into_left_body()
+    };
     let route = route(response.request().match_pattern().as_deref());
     let held = response.request().extensions().get::<Held>().map_or(Duration::ZERO, |held| held.0);
     let took = clock.now().since(start).saturating_sub(held);

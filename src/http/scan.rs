@@ -3,21 +3,20 @@
 use std::{rc::Rc, time::Duration};
 
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, http::header, web};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Held, body, client::Client};
+use super::{Held, approval, body, client::Client, risk};
 use crate::{
     config::Confirm,
     error::{ApiError, answer},
     keys::{Claim, Key},
-    login::{Answer, Attempt, Ending, Facts, Outcome, PhoneRefusal, Then},
+    login::{Answer, Attempt, Ending, Facts, MatchNumber, Note, Outcome, PhoneRefusal, Then},
     metrics::ScanResult,
-    origin::limit_key,
     socket::Worker,
-    store::ScanDone,
-    tokens::{self, AppUser, NotVerified, bearer},
+    store::{ConfirmDone, ScanDone},
+    tokens::{AppUser, NotVerified, bearer},
 };
 
 /// The header in which the phone brings its claim.
@@ -26,6 +25,8 @@ pub const CLAIM_HEADER: &str = "Scanlogin-Claim";
 const MAX_WAIT: Duration = Duration::from_secs(10);
 /// Between two looks at the record while a call is held open.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// What a body with a claim must be.
+const CLAIM_EXPECTED: &str = "The body must have a text field 'claim'";
 
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct KeyBody {
@@ -35,6 +36,22 @@ pub(super) struct KeyBody {
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct ClaimBody {
     claim: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct ConfirmBody {
+    claim: String,
+    /// The two digits that the browser shows, where `/scan` said `match`.
+    #[serde(default, rename = "match")]
+    #[schemars(schema_with = "two_digits")]
+    number: Option<Value>,
+}
+
+fn two_digits(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [
+        { "type": "string", "pattern": "^[0-9]{2}$" },
+        { "type": "integer", "minimum": 0, "maximum": 99 },
+    ] })
 }
 
 #[derive(Deserialize)]
@@ -56,24 +73,31 @@ pub(super) async fn scan(
         // A text that is no key at all never existed either.
         let Key { id, code } = Key::parse(&key).map_err(|_| ApiError::UnknownKey)?;
         let claim = code.claim(id, &user.user);
-        let then = match worker.config.confirm {
-            Confirm::Off => {
-                let token = worker.issuer.mint(&user.user, id, worker.clock.now());
-                let sealed = tokens::seal(&token, &claim, worker.entropy);
-                Then::Approve { sealed, collect: worker.config.collect }
+        let (mut flags, mut place) = (Vec::new(), None);
+        let done = match worker.config.confirm {
+            Confirm::Off => approval::scan(&worker, id, code, &claim, user.user).await?,
+            Confirm::Required => {
+                let phone = Client::of(&request, &worker.config).ip;
+                let asked = risk::ask(&worker, id, &code, &user.user, phone).await?;
+                (flags, place) = (asked.flags, asked.place);
+                let number = MatchNumber::random(worker.entropy).hidden(&claim);
+                let then = Then::Claim(user.profile, asked.needs_number.then_some(number));
+                let (code, claim) = (code.hash(), claim.hash());
+                let attempt = Attempt { code, user: user.user, claim, then };
+                let done = worker.store.scan(id, attempt).await;
+                done.map_err(|_| ApiError::StoreAway)?.map_err(refusal)?
             }
-            Confirm::Required => Then::Claim(user.profile),
         };
-        let attempt = Attempt { code: code.hash(), user: user.user, claim: claim.hash(), then };
-        let done = worker.store.scan(id, attempt).await.map_err(|_| ApiError::StoreAway)?;
-        let done = done.map_err(refusal)?;
         tracing::info!(login = id.log_id(), answer = ?done.answer, repeated = done.repeated, "scanned");
         let result = match (done.repeated, done.answer) {
             (true, _) => ScanResult::Repeated,
             (false, Answer::Approved) => ScanResult::Approved,
             (false, Answer::Claimed) => ScanResult::Claimed,
         };
-        let mut body = scan_answer(&request, &worker, &done, &claim);
+        if let Some(place) = place {
+            place.keep();
+        }
+        let mut body = scan_answer(&worker, &done, &claim, flags);
         if done.answer == Answer::Approved {
             add_state(&request, &worker, &claim, wait, &mut body).await?;
         }
@@ -82,7 +106,7 @@ pub(super) async fn scan(
     .await
 }
 
-fn scan_answer(request: &HttpRequest, worker: &Worker, done: &ScanDone, claim: &Claim) -> Value {
+fn scan_answer(worker: &Worker, done: &ScanDone, claim: &Claim, flags: Vec<&'static str>) -> Value {
     let (code, msg) = match done.answer {
         Answer::Approved => (100, "Sao successfully"),
         Answer::Claimed => (101, "Confirmation needed"),
@@ -90,8 +114,6 @@ fn scan_answer(request: &HttpRequest, worker: &Worker, done: &ScanDone, claim: &
     let mut body = json!({ "code": code, "msg": msg, "claim": claim.expose() });
     if let Some((facts, created)) = &done.facts {
         let Facts { ip, user_agent, origin } = facts;
-        let phone = Client::of(request, &worker.config).ip;
-        let same = ip.parse().is_ok_and(|ip| limit_key(ip) == limit_key(phone));
         body["browser"] = json!({
             "ip": ip,
             "user_agent": user_agent,
@@ -99,7 +121,10 @@ fn scan_answer(request: &HttpRequest, worker: &Worker, done: &ScanDone, claim: &
             "origin": origin,
             "age_ms": worker.store.now().since(*created).as_millis() as u64,
         });
-        body["flags"] = if same { json!([]) } else { json!(["address_differs"]) };
+        body["flags"] = flags.into();
+    }
+    if done.asks_number {
+        body["match"] = true.into();
     }
     body
 }
@@ -143,22 +168,57 @@ pub(super) async fn confirm(
     worker: web::Data<Rc<Worker>>,
 ) -> Result<HttpResponse, ApiError> {
     counted(&worker, async {
-        let (user, claim) = claimant(&request, payload, &worker).await?;
+        let user = phone(&request, &worker).await?;
+        let ConfirmBody { claim, number } = body::read(&request, payload, CLAIM_EXPECTED).await?;
+        let claim = Claim::parse(&claim).map_err(|_| ApiError::UnknownKey)?;
+        let number = match_number(number)?.map(|number| number.hidden(&claim));
         let wait = wait(&request)?;
-        let token = worker.issuer.mint(&user.user, claim.id, worker.clock.now());
-        let sealed = tokens::seal(&token, &claim, worker.entropy);
-        let done = worker
-            .store
-            .confirm(&claim, &user.user, sealed, worker.config.collect)
-            .await
-            .map_err(|_| ApiError::StoreAway)?;
-        let repeated = done.map_err(refusal)?;
+        let done = approval::confirm(&worker, &claim, &user.user, number).await?;
+        let ConfirmDone { repeated, ip } = match done {
+            Ok(done) => done,
+            Err(why) => return Err(missed(&worker, &claim, &user.user, why).await),
+        };
         tracing::info!(login = claim.id.log_id(), repeated, "confirmed");
+        worker.limits.claims.leave(&user.user, claim.id);
+        if let Some(ip) = ip.and_then(|ip| ip.parse().ok()) {
+            note(&worker, &user.user, Note::Place(worker.config.history_key.place(&user.user, ip)))
+                .await;
+        }
         let mut body = json!({ "code": 100, "msg": "Confirmed" });
         add_state(&request, &worker, &claim, wait, &mut body).await?;
         Ok((if repeated { ScanResult::Repeated } else { ScanResult::Confirmed }, body))
     })
     .await
+}
+
+/// What follows a refused confirmation: the last wrong number has ended the login, and counts.
+async fn missed(worker: &Worker, claim: &Claim, user: &str, why: PhoneRefusal) -> ApiError {
+    if let PhoneRefusal::WrongNumber { tries_left } = why {
+        tracing::info!(login = claim.id.log_id(), tries_left, "wrong number");
+        if tries_left == 0 {
+            worker.limits.claims.leave(user, claim.id);
+            note(worker, user, Note::Strike).await;
+        }
+    }
+    refusal(why)
+}
+
+/// Adds to what is remembered of a user. A store that is away by now has done what it was asked
+/// for, so the answer stands.
+async fn note(worker: &Worker, user: &str, note: Note) {
+    let _ = worker.store.note(&worker.config.history_key.user(user), note).await;
+}
+
+/// The number of a confirmation: two digits, as a text or a number.
+fn match_number(number: Option<Value>) -> Result<Option<MatchNumber>, ApiError> {
+    let read = match number {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) => MatchNumber::parse(text.trim()),
+        Some(Value::Number(number)) => number.as_u64().and_then(MatchNumber::from_number),
+        Some(_) => None,
+    };
+    read.map(Some)
+        .ok_or(ApiError::Malformed("'match' must be the two digits that the browser shows"))
 }
 
 /// `POST /scan/deny`
@@ -168,9 +228,12 @@ pub(super) async fn deny(
     worker: web::Data<Rc<Worker>>,
 ) -> Result<HttpResponse, ApiError> {
     counted(&worker, async {
-        let (user, claim) = claimant(&request, payload, &worker).await?;
+        let user = phone(&request, &worker).await?;
+        let ClaimBody { claim } = body::read(&request, payload, CLAIM_EXPECTED).await?;
+        let claim = Claim::parse(&claim).map_err(|_| ApiError::UnknownKey)?;
         let done = worker.store.deny(&claim, &user.user).await;
         let repeated = done.map_err(|_| ApiError::StoreAway)?.map_err(refusal)?;
+        worker.limits.claims.leave(&user.user, claim.id);
         tracing::info!(login = claim.id.log_id(), repeated, "denied");
         let result = if repeated { ScanResult::Repeated } else { ScanResult::Denied };
         Ok((result, json!({ "code": 100, "msg": "Denied" })))
@@ -210,15 +273,21 @@ async fn counted(
                 ApiError::UnknownKey | ApiError::NoLogin => ScanResult::Unknown,
                 ApiError::Conflict => ScanResult::Conflict,
                 ApiError::Unauthenticated => ScanResult::Unauthenticated,
-                ApiError::NotYours | ApiError::Origin | ApiError::Host => ScanResult::Forbidden,
+                ApiError::NotYours | ApiError::CannotMatch | ApiError::Origin | ApiError::Host => {
+                    ScanResult::Forbidden
+                }
+                ApiError::WrongNumber { .. } => ScanResult::Mismatch,
                 ApiError::Limited(_) => ScanResult::Limited,
+                ApiError::Locked(_) => ScanResult::Locked,
+                ApiError::TooManyClaims(_) => ScanResult::Crowded,
                 ApiError::StoreAway
                 | ApiError::Full
                 | ApiError::Draining
                 | ApiError::TokenIsNoCookie => ScanResult::Store,
-                ApiError::KeysAway => ScanResult::Upstream,
+                ApiError::KeysAway | ApiError::WebhookAway => ScanResult::Upstream,
                 ApiError::Malformed(_)
                 | ApiError::TooLarge
+                | ApiError::HeadTooLarge
                 | ApiError::UnsupportedType
                 | ApiError::NotJson
                 | ApiError::UpgradeRequired
@@ -249,23 +318,13 @@ pub(super) async fn phone(request: &HttpRequest, worker: &Worker) -> Result<AppU
     Ok(user)
 }
 
-async fn claimant(
-    request: &HttpRequest,
-    payload: web::Payload,
-    worker: &Worker,
-) -> Result<(AppUser, Claim), ApiError> {
-    let user = phone(request, worker).await?;
-    let ClaimBody { claim } =
-        body::read(request, payload, "The body must have a text field 'claim'").await?;
-    let claim = Claim::parse(&claim).map_err(|_| ApiError::UnknownKey)?;
-    Ok((user, claim))
-}
-
-fn refusal(why: PhoneRefusal) -> ApiError {
+pub(super) fn refusal(why: PhoneRefusal) -> ApiError {
     match why {
         PhoneRefusal::Unknown => ApiError::UnknownKey,
         PhoneRefusal::Conflict => ApiError::Conflict,
         PhoneRefusal::NotYours => ApiError::NotYours,
+        PhoneRefusal::WrongNumber { tries_left } => ApiError::WrongNumber { tries_left },
+        PhoneRefusal::CannotMatch => ApiError::CannotMatch,
     }
 }
 
@@ -275,7 +334,9 @@ fn wait(request: &HttpRequest) -> Result<Option<Duration>, ApiError> {
     let query: WaitQuery =
         serde_urlencoded::from_str(request.query_string()).map_err(|_| malformed.clone())?;
     let Some(text) = query.wait else { return Ok(None) };
-    let seconds: u64 = text.parse().map_err(|_| malformed)?;
+    // More than fits a number is clamped like any other.
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = text.parse().ok().or(is_number.then_some(u64::MAX)).ok_or(malformed)?;
     Ok(Some(Duration::from_secs(seconds).min(MAX_WAIT)))
 }
 

@@ -5,7 +5,8 @@
 //!  |-- evidence            = HMAC(seed, "resume")           in the ticket; stored as a hash, the proof
 //!  `-- code n              = HMAC(seed, "code" n)[..16]     in the QR; stored as a hash
 //!       `-- claim MAC      = HMAC(code, "claim" user)       for the phone that scanned; stored as a hash
-//!            `-- seal key  = HKDF(claim MAC)                never stored: opens the token
+//!            |-- seal key  = HKDF(claim MAC)                never stored: opens the token
+//!            `-- match mask = HMAC(claim MAC, "match" id)   never stored: hides the two digits
 //!
 //! key    = login id + code        resume = login id + seed        claim = login id + claim MAC
 //! ticket = login id + claim MAC + evidence
@@ -305,6 +306,14 @@ impl Claim {
         hash(b"claim", &[self.id.as_bytes(), &self.mac])
     }
 
+    /// What hides the number of number matching in the record: 0 to 99.
+    pub(crate) fn match_mask(&self) -> u8 {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&mac(&self.mac, b"match", self.id.as_bytes())[..8]);
+        // 2^64 is so much more than 100 that no number is noticeably likelier than another.
+        (u64::from_be_bytes(bytes) % 100) as u8
+    }
+
     /// The key that seals the token for the browser that owns the seed.
     pub fn seal_key(&self) -> SealKey {
         let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, self.id.as_bytes());
@@ -419,6 +428,7 @@ mod tests {
             hex(&seed.proof().0),
             hex(&claim.hash().0),
             hex(&claim.seal_key().0),
+            claim.match_mask().to_string(),
             Ticket::new(&seed, claim).expose(),
         ];
         assert_eq!(golden, include_str!("golden.txt").lines().collect::<Vec<_>>()[..]);

@@ -4,7 +4,7 @@
 //!  waiting --scan--> approved --acknowledge--> delivered
 //!     |  \            ^    \--lost, or nobody came----> undelivered
 //!     |   scan       confirm
-//!     |     \-> scanned --deny--> denied
+//!     |     \-> scanned --deny, or the third wrong number--> denied
 //!     \------------\--------- end --> expired | cancelled
 //! ```
 //!
@@ -13,6 +13,8 @@
 
 mod codes;
 mod held;
+mod matching;
+mod standing;
 mod transitions;
 
 use std::time::Duration;
@@ -20,6 +22,10 @@ use std::time::Duration;
 pub use self::{
     codes::{Codes, Windows, hashes},
     held::Held,
+    matching::{HiddenNumber, MAX_WRONG, MatchNumber, Matching},
+    standing::{
+        HistoryKey, LOCK, MAX_PLACES, MAX_STRIKES, Note, PLACE_LIFE, STRIKE_WINDOW, Standing,
+    },
 };
 use crate::{clock::Timestamp, keys::Hash};
 
@@ -62,6 +68,8 @@ pub struct Scan {
     pub answer: Answer,
     /// How the browser may show who scanned.
     pub profile: Profile,
+    /// The number that the person must read off the browser; `None`: none is asked for.
+    pub matching: Option<Matching>,
 }
 
 /// What the browser is shown of the person who scanned. Either may be absent.
@@ -221,14 +229,15 @@ pub enum Then {
         /// How long it may be collected.
         collect: Duration,
     },
-    /// Two steps: claim it for this user.
-    Claim(Profile),
+    /// Two steps: claim it for this user, who must bring the number where there is one.
+    Claim(Profile, Option<HiddenNumber>),
 }
 
-/// A transition that was not made. The login is handed back as it was.
+/// A transition that was not made. The login is handed back as it was, unless the refusal itself
+/// says otherwise ([`PhoneRefusal::WrongNumber`], [`PhoneRefusal::CannotMatch`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused<E> {
-    /// As it was.
+    /// As it is now.
     pub login: Login,
     /// Why not.
     pub why: E,
@@ -256,6 +265,14 @@ pub enum PhoneRefusal {
     Conflict,
     /// The claim belongs to another user.
     NotYours,
+    /// Not the number that the browser shows. Counted in the login, and with no tries left the
+    /// login is denied.
+    WrongNumber {
+        /// How often the person may still try.
+        tries_left: u8,
+    },
+    /// A number is needed, and the plain protocol has no way to show one: the login is denied.
+    CannotMatch,
 }
 
 /// Why an owner's call was refused.

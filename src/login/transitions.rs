@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    Answer, Attempt, Because, CONFIRM, Codes, Ending, Login, Outcome, OwnerRefusal, PhoneRefusal,
-    Profile, Protocol, RECEIPT, Redeemed, Refused, Reservation, SLACK, Scan, State, Then,
+    Answer, Attempt, Because, CONFIRM, Codes, Ending, HiddenNumber, Login, MAX_WRONG, Matching,
+    Outcome, OwnerRefusal, PhoneRefusal, Profile, Protocol, RECEIPT, Redeemed, Refused,
+    Reservation, SLACK, Scan, State, Then,
 };
 use crate::{
     clock::Timestamp,
@@ -75,7 +76,7 @@ impl Login {
     /// answer, in which case the login is as it was.
     ///
     /// # Errors
-    /// [`PhoneRefusal::Unknown`] or [`PhoneRefusal::Conflict`].
+    /// [`PhoneRefusal::Unknown`], [`PhoneRefusal::Conflict`] or [`PhoneRefusal::CannotMatch`].
     pub fn attempt(
         self,
         attempt: Attempt,
@@ -87,19 +88,36 @@ impl Login {
             Err(why) => return Err(Box::new(self.refuse(why))),
         };
         let Attempt { code, user, claim, then } = attempt;
-        let scan = |answer, profile| Scan { user, code, number, claim, answer, profile };
+        let scan = |answer, profile, matching| Scan {
+            user,
+            code,
+            number,
+            claim,
+            answer,
+            profile,
+            matching,
+        };
         let (state, answer) = match then {
             Then::Approve { sealed, collect } => {
-                let scan = scan(Answer::Approved, Profile::default());
+                let scan = scan(Answer::Approved, Profile::default(), None);
                 (State::Approved { collect_until: now + collect, scan, sealed }, Answer::Approved)
             }
-            Then::Claim(profile) => {
-                // A second code of the same login does not buy more time.
+            Then::Claim(profile, hidden) => {
+                // A second code of the same login does not buy more tries.
+                let wrong = self.scan().and_then(|scan| scan.matching).map_or(0, |m| m.wrong);
+                let matching = hidden.map(|hidden| Matching { hidden, wrong });
+                if matching.is_some() && self.protocol == Protocol::Plain {
+                    let scan = scan(Answer::Claimed, Profile::default(), matching);
+                    let state = State::Ended { ending: Ending::Denied, until: now + RECEIPT, scan };
+                    let login = self.with(state, now);
+                    return Err(Box::new(login.refuse(PhoneRefusal::CannotMatch)));
+                }
+                // Nor more time.
                 let deadline = match &self.state {
                     State::Scanned { deadline, .. } => *deadline,
                     _ => now + CONFIRM,
                 };
-                let scan = scan(Answer::Claimed, profile);
+                let scan = scan(Answer::Claimed, profile, matching);
                 (State::Scanned { deadline, scan }, Answer::Claimed)
             }
         };
@@ -148,7 +166,10 @@ impl Login {
             && scan.user == user
             && scan.code.matches(code)
         {
-            return Ok(Admitted::Again(scan.answer));
+            return match scan.matching {
+                Some(_) if self.protocol == Protocol::Plain => Err(PhoneRefusal::CannotMatch),
+                _ => Ok(Admitted::Again(scan.answer)),
+            };
         }
         let number = self.codes.number_of(code).filter(|_| open).ok_or(Unknown)?;
         if first_user
@@ -178,7 +199,8 @@ impl Login {
         }
     }
 
-    /// The person confirms: the token is handed over. Repeated by the same claim: the same.
+    /// The person confirms, with the number where one is asked for: the token is handed over.
+    /// Repeated by the same claim: the same.
     ///
     /// # Errors
     /// Any [`PhoneRefusal`]; `Unknown` also after a denial or past the deadline.
@@ -186,6 +208,7 @@ impl Login {
         self,
         claim: &Claim,
         user: &str,
+        number: Option<HiddenNumber>,
         sealed: Vec<u8>,
         collect: Duration,
         now: Timestamp,
@@ -196,6 +219,9 @@ impl Login {
         };
         match &self.state {
             State::Scanned { deadline, .. } if now < *deadline => {
+                if let Some(matching) = scan.matching.filter(|m| Some(m.hidden) != number) {
+                    return Err(Box::new(self.missed(scan, matching, now)));
+                }
                 let collect_until = now + collect;
                 Ok(self.with(State::Approved { collect_until, scan, sealed }, now))
             }
@@ -206,6 +232,23 @@ impl Login {
             } => Ok(self),
             _ => Err(Box::new(self.refuse(PhoneRefusal::Unknown))),
         }
+    }
+
+    /// A wrong number, or none: counted, and the last one denies the login.
+    fn missed(self, mut scan: Scan, matching: Matching, now: Timestamp) -> Refused<PhoneRefusal> {
+        let wrong = matching.wrong + 1;
+        scan.matching = Some(Matching { wrong, ..matching });
+        let tries_left = MAX_WRONG.saturating_sub(wrong);
+        let login = match self.state {
+            State::Scanned { deadline, .. } if tries_left > 0 => {
+                Self { state: State::Scanned { deadline, scan }, ..self }
+            }
+            _ => {
+                let (ending, until) = (Ending::Denied, now + RECEIPT);
+                self.with(State::Ended { ending, until, scan }, now)
+            }
+        };
+        login.refuse(PhoneRefusal::WrongNumber { tries_left })
     }
 
     /// The person declines. Repeated by the same claim: the same.

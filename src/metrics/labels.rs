@@ -65,6 +65,18 @@ labels! {
 }
 
 labels! {
+    /// Which rule a client broke on its socket.
+    CutReason {
+        /// More than 100 messages a minute.
+        Flood = "flood",
+        /// A frame, or a message in fragments, over 4 KiB.
+        TooBig = "too_big",
+        /// Not a message that the protocol has.
+        Malformed = "malformed",
+    }
+}
+
+labels! {
     /// How a login ended.
     LoginOutcome {
         /// The browser acknowledged its token.
@@ -105,6 +117,12 @@ labels! {
         Forbidden = "forbidden",
         /// Over the limit.
         Limited = "limited",
+        /// Too many logins of the user ended by wrong numbers.
+        Locked = "locked",
+        /// Too many logins wait for the user's confirmation.
+        Crowded = "crowded",
+        /// Not the number that the browser shows.
+        Mismatch = "mismatch",
         /// Not a request that we understand.
         Malformed = "malformed",
         /// The store is away.
@@ -141,6 +159,36 @@ labels! {
         Status = "status",
         /// Too large, no key set, or without a usable key.
         Invalid = "invalid",
+    }
+}
+
+labels! {
+    /// What the webhook is told.
+    WebhookEvent {
+        /// Somebody logs in: it makes the token.
+        Login = "login",
+        /// A token that it made was never delivered.
+        Revoked = "revoked",
+    }
+}
+
+labels! {
+    /// What came of a call of the webhook.
+    WebhookResult {
+        /// It did its part.
+        Ok = "ok",
+        /// No connection: it was not told.
+        Unreachable = "unreachable",
+        /// No whole answer in time.
+        NoAnswer = "no_answer",
+        /// A status that means no.
+        Status = "status",
+        /// Too large, or not what it should be.
+        Invalid = "invalid",
+        /// Not called: the queue of what it must still be told is full.
+        QueueFull = "queue_full",
+        /// Not called any more: told in vain for a day.
+        GivenUp = "given_up",
     }
 }
 
@@ -187,6 +235,10 @@ labels! {
         Confirm = "confirm",
         /// A phone declines.
         Deny = "deny",
+        /// A record and what is remembered of the user, before a scan.
+        Look = "look",
+        /// Something to remember of a user.
+        Note = "note",
         /// One record, or many.
         Read = "read",
         /// A ticket is redeemed.
@@ -299,6 +351,8 @@ labels! {
         UpgradeRequired = "426",
         /// 429
         TooMany = "429",
+        /// 431
+        HeadTooLarge = "431",
         /// 500
         Internal = "500",
         /// 502

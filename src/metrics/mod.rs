@@ -15,8 +15,9 @@ use prometheus::{
 
 pub use self::{
     labels::{
-        KeySetResult, Label, LoginOutcome, NotificationResult, ProtocolLabel, RefusedReason,
-        ResumeResult, ResyncReason, Route, ScanResult, Status, StoreErrorKind, StoreOperation,
+        CutReason, KeySetResult, Label, LoginOutcome, NotificationResult, ProtocolLabel,
+        RefusedReason, ResumeResult, ResyncReason, Route, ScanResult, Status, StoreErrorKind,
+        StoreOperation, WebhookEvent, WebhookResult,
     },
     lines::Lines,
 };
@@ -122,8 +123,12 @@ pub struct Metrics {
     pub http_request_seconds: HistogramBy<Route>,
     pub key_set_refreshes: CounterBy<KeySetResult>,
     pub key_set_refreshed: IntGauge,
+    pub webhook_requests: CounterByTwo<WebhookEvent, WebhookResult>,
+    pub webhook_seconds: HistogramBy<WebhookEvent>,
+    pub webhook_queue: IntGauge,
     pub slow_clients: IntCounter,
     pub log_lines_dropped: IntCounter,
+    pub sockets_cut: CounterBy<CutReason>,
     pub draining: IntGauge,
 }
 
@@ -271,6 +276,23 @@ impl Metrics {
                 "scanlogin_jwks_refreshed_timestamp_seconds",
                 "When the app's key set was last fetched, in seconds since the Unix epoch; 0: never",
             ),
+            webhook_requests: CounterByTwo::new(
+                &registry,
+                "scanlogin_webhook_requests_total",
+                "Calls of the token webhook",
+                ["event", "result"],
+            ),
+            webhook_seconds: HistogramBy::new(
+                &registry,
+                "scanlogin_webhook_seconds",
+                "How long the token webhook took",
+                "event",
+                FAST,
+            ),
+            webhook_queue: gauge(
+                "scanlogin_webhook_queue",
+                "Logins of all instances whose tokens the webhook made and nobody has acknowledged",
+            ),
             slow_clients: counter(
                 "scanlogin_slow_clients_total",
                 "Sockets that were cut because the client did not read",
@@ -278,6 +300,12 @@ impl Metrics {
             log_lines_dropped: counter(
                 "scanlogin_log_lines_dropped_total",
                 "Lines that the log left out because whoever reads it was too slow",
+            ),
+            sockets_cut: CounterBy::new(
+                &registry,
+                "scanlogin_sockets_cut_total",
+                "Sockets that were closed because the client broke a rule",
+                "reason",
             ),
             draining: gauge("scanlogin_draining", "1 from SIGTERM on"),
             registry,

@@ -18,8 +18,10 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// What was found.
 #[derive(Debug)]
 pub(super) enum Settled {
-    /// Look again at this time.
+    /// It goes on until then.
     Keep(Timestamp),
+    /// The store did not answer: look again at this time. It changes nothing of the login's own.
+    Again(Timestamp),
     /// Another instance has it now and will count it.
     TakenOver,
     /// It is over; when it had been created.
@@ -30,7 +32,7 @@ pub(super) enum Settled {
 pub(super) async fn settle(store: Store, held: Box<Held>, due: bool) -> Settled {
     match try_settle(&store, &held, due).await {
         Ok(settled) => settled,
-        Err(_) if store.now() < held.deadline + PATIENCE => Settled::Keep(store.now() + AGAIN),
+        Err(_) if store.now() < held.deadline + PATIENCE => Settled::Again(store.now() + AGAIN),
         Err(_) => Settled::Over(LoginOutcome::Failed, held.created),
     }
 }

@@ -211,6 +211,12 @@ impl<A: Wakeable> Registry<A> {
                     self.set_due(id, deadline);
                 }
             }
+            Settled::Again(at) => {
+                if let Some(entry) = self.own(id, conn) {
+                    entry.schedule.deadline = at;
+                    self.set_due(id, at);
+                }
+            }
             Settled::TakenOver => {
                 if self.remove(id, conn) {
                     drop(self.feed.unsubscribe(id));

@@ -34,7 +34,7 @@ use self::{
 };
 use crate::{
     clock::{Clock, Timestamp},
-    config::{Config, Deliver},
+    config::{Config, Confirm, Deliver, MatchWhen},
     error::ApiError,
     http::{Limits, client::Client},
     keys::{Entropy, LoginId, Seed},
@@ -43,7 +43,7 @@ use crate::{
     protocol::SUBPROTOCOL,
     registry::{ConnId, Register, RegistryAddr, Unregister},
     store::{NewLogin, Session, Store},
-    tokens::{AppAuth, FactsKey, Issuer},
+    tokens::{AppAuth, FactsKey, Issuer, Webhook},
 };
 
 /// What one thread's sockets and handlers share.
@@ -72,6 +72,8 @@ pub struct Worker {
     pub app_auth: Arc<AppAuth>,
     /// Makes web tokens.
     pub issuer: Arc<Issuer>,
+    /// Makes them in our place, if it is configured.
+    pub webhook: Option<Arc<Webhook>>,
     /// Seals what is known of a browser into its user's entry.
     pub facts: Arc<FactsKey>,
 }
@@ -180,10 +182,10 @@ pub struct Background {
 }
 
 /// Something under way.
-pub(super) struct UnderWay(Arc<Background>);
+pub(crate) struct UnderWay(Arc<Background>);
 
 impl Background {
-    pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
+    pub(crate) fn begin(self: &Arc<Self>) -> UnderWay {
         self.under_way.fetch_add(1, Ordering::SeqCst);
         UnderWay(self.clone())
     }
@@ -231,7 +233,7 @@ pub async fn open(request: HttpRequest, worker: Rc<Worker>) -> Result<HttpRespon
     let mut response = actix_web_actors::ws::handshake(&request)
         .map_err(|error| refuse(RefusedReason::Handshake, handshake_error(&error)))?;
     let wanted =
-        wanted(&request, worker.config.deliver).map_err(|e| refuse(RefusedReason::Protocol, e))?;
+        wanted(&request, &worker.config).map_err(|e| refuse(RefusedReason::Protocol, e))?;
     let Admitted { conn, reserved, seat } =
         Admitted::of(&worker, &client, wanted.protocol, wanted.resume).await?;
     let label = match wanted.protocol {
@@ -280,7 +282,7 @@ fn handshake_error(error: &HandshakeError) -> ApiError {
     }
 }
 
-fn wanted(request: &HttpRequest, deliver: Deliver) -> Result<Wanted, ApiError> {
+fn wanted(request: &HttpRequest, config: &Config) -> Result<Wanted, ApiError> {
     let offered: Vec<&str> = request
         .headers()
         .get_all(header::SEC_WEBSOCKET_PROTOCOL)
@@ -289,11 +291,15 @@ fn wanted(request: &HttpRequest, deliver: Deliver) -> Result<Wanted, ApiError> {
         .map(str::trim)
         .collect();
     let protocol = match &offered[..] {
+        [] if config.match_when == MatchWhen::Always => {
+            let what = "A number must be shown: only the sub-protocol scanlogin.v1 can do that";
+            return Err(ApiError::Malformed(what));
+        }
         [] => Protocol::Plain,
         offered if offered.contains(&SUBPROTOCOL) => Protocol::Json,
         _ => return Err(ApiError::Malformed("No sub-protocol that is known: scanlogin.v1")),
     };
-    if protocol == Protocol::Plain && deliver == Deliver::Ticket {
+    if protocol == Protocol::Plain && config.deliver == Deliver::Ticket {
         // It knows of no ticket, and the token is not for its ears.
         return Err(ApiError::Malformed(
             "Logins are delivered by ticket here: only the sub-protocol scanlogin.v1 has them",
@@ -388,11 +394,9 @@ impl Reserved {
             hashes: hashes(&seed, 1, windows.count),
             wait: config.wait,
             rotate,
-            facts: Some(Facts::new(
-                client.ip.to_string(),
-                client.origin_text(),
-                client.user_agent(),
-            )),
+            facts: (config.confirm == Confirm::Required).then(|| {
+                Facts::new(client.ip.to_string(), client.origin_text(), client.user_agent())
+            }),
         };
         let held = worker.store.create(&new, seed).await.map_err(|_| ApiError::StoreAway)?;
         let schedule = Waiting::schedule(&held, worker.store.now());

@@ -10,15 +10,16 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::{
-    Backend, ENDED_FOR, EndDone, Entry, NewLogin, ResumeDone, ScanDone, Session, StoreError,
+    Backend, ConfirmDone, ENDED_FOR, EndDone, Entry, NewLogin, ResumeDone, ScanDone, Session,
+    StoreError,
     outbox::{MOST, Put, Revocation, Taken, WORK},
 };
 use crate::{
     clock::{Clock, Timestamp},
     keys::{Claim, Hash, LoginId, Ticket},
     login::{
-        Answer, Attempt, Because, Codes, Ending, Login, OwnerRefusal, PhoneRefusal, Redeemed,
-        Refused, State,
+        Answer, Attempt, Because, Codes, Ending, HiddenNumber, Login, Note, OwnerRefusal,
+        PhoneRefusal, Redeemed, Refused, Standing, State,
     },
 };
 
@@ -30,10 +31,12 @@ struct Inner {
     logins: HashMap<LoginId, Login>,
     /// The entry of each user, and when it goes by itself.
     users: HashMap<String, (Entry, Timestamp)>,
-    /// Who wants to be told of a login's changes.
-    watchers: HashMap<LoginId, Vec<mpsc::Sender<LoginId>>>,
+    /// What is remembered of users, and when that is forgotten.
+    standings: HashMap<Hash, (Standing, Timestamp)>,
     /// What the webhook must still be told, and when that is due.
     outbox: HashMap<Revocation, Timestamp>,
+    /// Who wants to be told of a login's changes.
+    watchers: HashMap<LoginId, Vec<mpsc::Sender<LoginId>>>,
     swept: Timestamp,
 }
 
@@ -125,6 +128,7 @@ impl Backend for EmbeddedStore {
             inner.swept = now;
             inner.logins.retain(|_, login| now < login.gone_at());
             inner.users.retain(|_, (_, until)| now < *until);
+            inner.standings.retain(|_, (_, until)| now < *until);
         }
         let codes = Codes { start: now, rotate: new.rotate, first: 1, hashes: new.hashes.clone() };
         let mut login = Login::new(1, new.protocol, new.proof, codes, now + new.wait, now);
@@ -141,14 +145,21 @@ impl Backend for EmbeddedStore {
         let result = self.transition(id, |login, now| {
             let Some(login) = login else { return (None, Err(PhoneRefusal::Unknown)) };
             kept(login.attempt(attempt, now).map(|(login, answer, repeated)| {
-                let facts = match &login.state {
-                    State::Scanned { .. } => login.facts.clone().map(|f| (f, login.created)),
-                    _ => None,
+                let (facts, asks_number) = match &login.state {
+                    State::Scanned { scan, .. } => {
+                        let facts = login.facts.clone().map(|f| (f, login.created));
+                        (facts, scan.matching.is_some())
+                    }
+                    _ => (None, false),
                 };
-                (login, ScanDone { answer, repeated, facts })
+                (login, ScanDone { answer, repeated, facts, asks_number })
             }))
         });
-        if matches!(&result, Ok(done) if !done.repeated) {
+        let changed = match &result {
+            Ok(done) => !done.repeated,
+            Err(why) => *why == PhoneRefusal::CannotMatch,
+        };
+        if changed {
             self.changed(id).await;
         }
         Ok(result)
@@ -215,10 +226,20 @@ impl Backend for EmbeddedStore {
         &self,
         claim: &Claim,
         user: &str,
+        number: Option<HiddenNumber>,
         sealed: Vec<u8>,
         collect: Duration,
-    ) -> Result<Result<bool, PhoneRefusal>, StoreError> {
-        self.decide(claim, |login, now| login.confirm(claim, user, sealed, collect, now)).await
+    ) -> Result<Result<ConfirmDone, PhoneRefusal>, StoreError> {
+        let mut ip = None;
+        let decided = self.decide(claim, |login, now| {
+            ip = login.facts.as_ref().map(|facts| facts.ip.clone());
+            login.confirm(claim, user, number, sealed, collect, now)
+        });
+        let repeated = match decided.await {
+            Ok(repeated) => repeated,
+            Err(why) => return Ok(Err(why)),
+        };
+        Ok(Ok(ConfirmDone { repeated, ip: ip.filter(|_| !repeated) }))
     }
 
     async fn deny(
@@ -226,7 +247,28 @@ impl Backend for EmbeddedStore {
         claim: &Claim,
         user: &str,
     ) -> Result<Result<bool, PhoneRefusal>, StoreError> {
-        self.decide(claim, |login, now| login.deny(claim, user, now)).await
+        Ok(self.decide(claim, |login, now| login.deny(claim, user, now)).await)
+    }
+
+    async fn look(
+        &self,
+        id: LoginId,
+        user: &Hash,
+    ) -> Result<(Option<Login>, Standing), StoreError> {
+        let now = self.clock.now();
+        let login = self.read(&[id]).await?.pop().flatten();
+        let standing = self.lock().standings.get(user).filter(|(_, until)| now < *until).cloned();
+        Ok((login, standing.unwrap_or_default().0))
+    }
+
+    async fn note(&self, user: &Hash, note: Note) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let mut inner = self.lock();
+        let standing = inner.standings.remove(user).filter(|(_, until)| now < *until);
+        let standing = standing.unwrap_or_default().0.noted(note, now);
+        let until = now + standing.life();
+        inner.standings.insert(*user, (standing, until));
+        Ok(())
     }
 
     async fn read(&self, ids: &[LoginId]) -> Result<Vec<Option<Login>>, StoreError> {
@@ -411,16 +453,16 @@ impl EmbeddedStore {
         &self,
         claim: &Claim,
         decision: impl FnOnce(Login, Timestamp) -> Result<Login, Box<Refused<PhoneRefusal>>>,
-    ) -> Result<Result<bool, PhoneRefusal>, StoreError> {
+    ) -> Result<bool, PhoneRefusal> {
         let result = self.transition(claim.id, |login, now| {
             let Some(login) = login else { return (None, Err(PhoneRefusal::Unknown)) };
             // Only a scanned login can be decided about; after that an answer is a repetition.
             let repeated = !matches!(login.state, State::Scanned { .. });
             kept(decision(login, now).map(|login| (login, repeated)))
         });
-        if result == Ok(false) {
+        if matches!(result, Ok(false) | Err(PhoneRefusal::WrongNumber { .. })) {
             self.changed(claim.id).await;
         }
-        Ok(result)
+        result
     }
 }

@@ -22,8 +22,8 @@ use crate::{
     clock::{Clock, Timestamp},
     keys::{Claim, Hash, LoginId, Ticket},
     login::{
-        Answer, Attempt, Because, Facts, Held, Login, Outcome, OwnerRefusal, PhoneRefusal,
-        Protocol, Redeemed,
+        Answer, Attempt, Because, Facts, Held, HiddenNumber, Login, Note, Outcome, OwnerRefusal,
+        PhoneRefusal, Protocol, Redeemed, Standing,
     },
     metrics::{Metrics, StoreErrorKind, StoreOperation},
 };
@@ -67,6 +67,19 @@ pub struct ScanDone {
     /// The browser's facts, and when the login was created and claimed: only while it waits for
     /// the confirmation.
     pub facts: Option<(Facts, Timestamp)>,
+    /// Whether the confirmation must bring the number that the browser shows: said as long as the
+    /// facts are.
+    pub asks_number: bool,
+}
+
+/// What a confirmation did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfirmDone {
+    /// Whether it had been confirmed before.
+    pub repeated: bool,
+    /// The browser's address, if this call was the one and it is known: the record keeps it no
+    /// longer.
+    pub ip: Option<String>,
 }
 
 /// What an owner's attempt to end a login found.
@@ -137,14 +150,15 @@ pub trait Backend {
         after: Duration,
     ) -> Result<(), StoreError>;
 
-    /// The person confirms; whether it had been confirmed before.
+    /// The person confirms, with the number that the browser shows where one is asked for.
     async fn confirm(
         &self,
         claim: &Claim,
         user: &str,
+        number: Option<HiddenNumber>,
         sealed: Vec<u8>,
         collect: Duration,
-    ) -> Result<Result<bool, PhoneRefusal>, StoreError>;
+    ) -> Result<Result<ConfirmDone, PhoneRefusal>, StoreError>;
 
     /// The person declines; whether it had been declined before.
     async fn deny(
@@ -152,6 +166,14 @@ pub trait Backend {
         claim: &Claim,
         user: &str,
     ) -> Result<Result<bool, PhoneRefusal>, StoreError>;
+
+    /// Before a scan that must be confirmed: the record, and the standing under the user's hash.
+    /// Writes nothing.
+    async fn look(&self, id: LoginId, user: &Hash)
+    -> Result<(Option<Login>, Standing), StoreError>;
+
+    /// Adds to what is remembered under a user's hash.
+    async fn note(&self, user: &Hash, note: Note) -> Result<(), StoreError>;
 
     /// Records, in the order of the ids.
     async fn read(&self, ids: &[LoginId]) -> Result<Vec<Option<Login>>, StoreError>;
@@ -324,11 +346,26 @@ impl Store {
         &self,
         claim: &Claim,
         user: &str,
+        number: Option<HiddenNumber>,
         sealed: Vec<u8>,
         collect: Duration,
-    ) -> Result<Result<bool, PhoneRefusal>, StoreError> {
-        let call = self.backend.confirm(claim, user, sealed, collect);
+    ) -> Result<Result<ConfirmDone, PhoneRefusal>, StoreError> {
+        let call = self.backend.confirm(claim, user, number, sealed, collect);
         self.timed(StoreOperation::Confirm, call).await
+    }
+
+    /// See [`Backend::look`].
+    pub async fn look(
+        &self,
+        id: LoginId,
+        user: &Hash,
+    ) -> Result<(Option<Login>, Standing), StoreError> {
+        self.timed(StoreOperation::Look, self.backend.look(id, user)).await
+    }
+
+    /// See [`Backend::note`].
+    pub async fn note(&self, user: &Hash, note: Note) -> Result<(), StoreError> {
+        self.timed(StoreOperation::Note, self.backend.note(user, note)).await
     }
 
     /// See [`Backend::deny`].

@@ -8,7 +8,7 @@ use jsonwebtoken::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::WEB_TOKEN_TYPE;
+use super::{PLATFORM, WEB_TOKEN_TYPE};
 use crate::{
     clock::Timestamp,
     config::{Config, Secret, TokenKey, pem::VerifyingKey},
@@ -59,9 +59,6 @@ pub struct Issuer {
     ttl: Duration,
 }
 
-/// The only platform so far: the original recorded one login per user and platform.
-const PLATFORM: &str = "web";
-
 impl Issuer {
     /// An issuer with the configured keys.
     pub fn new(config: &Config) -> Self {
@@ -73,6 +70,11 @@ impl Issuer {
         let (signing, mut verifying, key_set) = match &config.token_keys.current {
             TokenKey::Secret(current) => {
                 (EncodingKey::from_secret(current.expose()), vec![secret(current)], None)
+            }
+            // Signs nothing that anybody accepts: what is needed to build one, and no more.
+            TokenKey::Webhook(hook) => {
+                let none = super::derived(hook.secret.expose(), b"scanlogin no tokens");
+                (EncodingKey::from_secret(none.expose()), vec![secret(&none)], None)
             }
             TokenKey::Private(keys) => {
                 let set = JwkSet { keys: keys.iter().map(|key| key.jwk.clone()).collect() };

@@ -6,6 +6,7 @@ mod issuer;
 pub mod key_set;
 pub mod outgoing;
 mod sealed;
+mod webhook;
 
 use aws_lc_rs::hmac;
 
@@ -13,7 +14,9 @@ pub use self::{
     app_auth::{AppAuth, AppUser, DemoUser, MAX_USER, NotVerified},
     facts::FactsKey,
     issuer::{Issuer, WebLogin, WebToken},
+    outgoing::CallError,
     sealed::{SealBroken, open, seal},
+    webhook::Webhook,
 };
 use crate::config::Secret;
 
@@ -21,11 +24,18 @@ use crate::config::Secret;
 /// neither is ever taken for the other, not even where both secrets are the same.
 pub const WEB_TOKEN_TYPE: &str = "scanlogin+jwt";
 
+/// The only platform so far: the original recorded one login per user and platform.
+const PLATFORM: &str = "web";
+
 /// The key with which the app tokens of demo users are signed, derived from the one that signs web
 /// tokens.
 pub fn demo_secret(root: &[u8]) -> Secret {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, root);
-    Secret::new(hmac::sign(&key, b"scanlogin demo users").as_ref())
+    derived(root, b"scanlogin demo users")
+}
+
+/// A secret for one purpose.
+fn derived(root: &[u8], purpose: &[u8]) -> Secret {
+    Secret::new(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, root), purpose).as_ref())
 }
 
 /// The token of an `Authorization: Bearer` header.

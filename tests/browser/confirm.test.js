@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { part, readQrOf, scanAs, state, story, tokenOf, verify } from './support/story.js';
+import { PHONE, part, readQrOf, scanAs, state, story, tokenOf, verify } from './support/story.js';
 
 const CONFIRM = { SCANLOGIN_CONFIRM: 'required' };
 
@@ -65,5 +65,88 @@ story('a reload while the phone decides comes back to the same question', { env:
   await page.reload();
   await state(page, 'scanned');
   await phone.getByTestId('approve').click();
+  await state(page, 'logged-in');
+});
+
+const MATCH = { ...CONFIRM, SCANLOGIN_MATCH: 'always' };
+const digitsOf = async (page) => (await part(page, 'digits').textContent()).trim();
+const otherThan = (digits) => String((Number(digits) + 1) % 100).padStart(2, '0');
+const answerWith = async (phone, digits) => {
+  await phone.getByTestId('digits').fill(digits);
+  await phone.getByTestId('approve').click();
+};
+const REFUSED = { expected: [/Failed to load resource.* 403/] };
+
+story('with number matching the phone needs the digits that the page shows', { env: MATCH, ...REFUSED }, async ({ open, service }) => {
+  const page = await open('/');
+  const phone = await scanAs(open, await readQrOf(page), 'alice');
+  await state(phone, 'confirm');
+  await state(page, 'scanned');
+  const digits = await digitsOf(page);
+  assert.match(digits, /^[0-9]{2}$/);
+
+  // Nothing typed is no try.
+  await phone.getByTestId('approve').click();
+  await phone.getByText('Type the two digits').waitFor();
+  await answerWith(phone, otherThan(digits));
+  await phone.getByText('Tries left: 2').waitFor();
+  assert.equal(await digitsOf(page), digits, 'the same question still stands');
+  await answerWith(phone, digits);
+  await state(page, 'logged-in');
+  await state(phone, 'delivered');
+  assert.equal((await verify(service, await tokenOf(page))).status, 200);
+});
+
+story('a third wrong number denies the login on both screens', { env: MATCH, ...REFUSED }, async ({ open }) => {
+  const page = await open('/');
+  const phone = await scanAs(open, await readQrOf(page), 'bob');
+  await state(phone, 'confirm');
+  await state(page, 'scanned');
+  const wrong = otherThan(await digitsOf(page));
+  for (const left of [2, 1]) {
+    await answerWith(phone, wrong);
+    await phone.getByText(`Tries left: ${left}`).waitFor();
+  }
+  await answerWith(phone, wrong);
+  await state(phone, 'denied');
+  await state(page, 'denied');
+  assert.equal(await tokenOf(page), null);
+});
+
+story('a reload shows the same digits, and a decline needs none', { env: MATCH }, async ({ open }) => {
+  const page = await open('/');
+  const phone = await scanAs(open, await readQrOf(page), 'alice');
+  await state(phone, 'confirm');
+  await state(page, 'scanned');
+  const digits = await digitsOf(page);
+  await page.reload();
+  await state(page, 'scanned');
+  assert.equal(await digitsOf(page), digits);
+  await phone.getByTestId('decline').click();
+  await state(phone, 'denied');
+  await state(page, 'denied');
+});
+
+story('under "risky" a page on the phone’s own network shows no number, a page elsewhere does', {
+  env: { ...CONFIRM, SCANLOGIN_MATCH: 'risky', SCANLOGIN_TRUSTED_PROXIES: '127.0.0.0/8' },
+}, async ({ open }) => {
+  const near = await open('/');
+  const phone = await scanAs(open, await readQrOf(near), 'alice');
+  await state(phone, 'confirm');
+  await state(near, 'scanned');
+  assert.ok(await part(near, 'match').isHidden());
+  assert.ok(await phone.getByTestId('digits').isHidden());
+  await phone.getByTestId('approve').click();
+  await state(near, 'logged-in');
+
+  // The phone is elsewhere this time.
+  const page = await open('/');
+  const far = await open(await readQrOf(page), { ...PHONE, extraHTTPHeaders: { 'X-Forwarded-For': '203.0.113.9' } });
+  await far.getByTestId('user-mei').click();
+  await far.getByTestId('submit').click();
+  await state(far, 'confirm');
+  await state(page, 'scanned');
+  assert.match(await far.getByTestId('flags').textContent(), /another network/);
+  await answerWith(far, await digitsOf(page));
   await state(page, 'logged-in');
 });

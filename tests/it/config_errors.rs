@@ -69,6 +69,7 @@ async fn each_wrong_value_names_its_variable_what_was_wrong_and_an_example() {
         ("TOKEN_TTL_SECONDS", "31536001", "60 to 31536000"),
         ("CONFIRM", "yes", "off, required"),
         ("CONFIRM", "Off", "off, required"),
+        ("MATCH", "sometimes", "off, risky, always"),
         ("ALLOWED_ORIGINS", "www.example.com", "not an origin"),
         ("ALLOWED_ORIGINS", "https://www.example.com/", "exact origin"),
         ("ALLOWED_ORIGINS", "https://a.example,,", "not an origin"),
@@ -78,6 +79,7 @@ async fn each_wrong_value_names_its_variable_what_was_wrong_and_an_example() {
         ("MAX_WAITING", "0", "1 to"),
         ("CONNECTS_PER_MINUTE", "-1", "whole number"),
         ("SCANS_PER_MINUTE", "many", "whole number"),
+        ("CLAIMS_PER_USER", "1001", "0 to 1000"),
         ("DRAIN_SECONDS", "3601", "0 to 3600"),
         ("WORKERS", "0", "1 to"),
         ("LOG", "scanlogin=loud", "scanlogin=loud"),
@@ -113,6 +115,12 @@ async fn what_does_not_fit_together_is_refused() {
     let settings = Settings::embedded().with("WAIT_SECONDS", "900").with("ROTATE_SECONDS", "10");
     let words = ["SCANLOGIN_ROTATE_SECONDS", "more than 32 codes", "for example"];
     assert_refused(&settings, &[], &words).await;
+    for matching in ["risky", "always"] {
+        for settings in [Settings::embedded(), Settings::embedded().with("CONFIRM", "off")] {
+            let words = ["SCANLOGIN_MATCH:", "needs SCANLOGIN_CONFIRM=required", "for example"];
+            assert_refused(&settings.with("MATCH", matching), &[], &words).await;
+        }
+    }
     for (given, missing) in [("APP_JWT_SECRET", "TOKEN_SECRET"), ("TOKEN_SECRET", "APP_JWT_SECRET")]
     {
         let settings = Settings::embedded().without(missing);
@@ -143,6 +151,7 @@ async fn exactly_one_way_to_verify_and_to_sign_is_wanted() {
         ("APP_JWT_PUBLIC_KEY_FILE", &*public),
         ("APP_JWKS_URL", url),
         ("TOKEN_PRIVATE_KEY_FILE", &private),
+        ("TOKEN_WEBHOOK_URL", url),
     ] {
         let variable = format!("SCANLOGIN_{name}");
         let beside = if name.starts_with("APP") { "APP_JWT_SECRET" } else { "TOKEN_SECRET" };
@@ -154,6 +163,18 @@ async fn exactly_one_way_to_verify_and_to_sign_is_wanted() {
     let both = settings.with("APP_JWT_PUBLIC_KEY_FILE", &public);
     let words = ["SCANLOGIN_APP_JWKS_URL", "beside SCANLOGIN_APP_JWT_PUBLIC_KEY_FILE"];
     assert_refused(&both, &[], &words).await;
+    let hook = Settings::embedded().without("TOKEN_SECRET").with("TOKEN_WEBHOOK_URL", url);
+    let words = ["SCANLOGIN_TOKEN_WEBHOOK_SECRET", "is missing beside SCANLOGIN_TOKEN_WEBHOOK_URL"];
+    assert_refused(&hook, &[], &words).await;
+    let hook = hook.with("TOKEN_WEBHOOK_SECRET", TOKEN_SECRET);
+    let signed = hook.clone().with("TOKEN_SECRET_PREVIOUS", TOKEN_SECRET);
+    assert_refused(&signed, &[], &["SCANLOGIN_TOKEN_SECRET_PREVIOUS", "never signed with"]).await;
+    let plain = hook.with("TOKEN_WEBHOOK_URL", "http://accounts.example.com/");
+    let words = ["SCANLOGIN_TOKEN_WEBHOOK_URL", "must begin with https://", "for example"];
+    assert_refused(&plain, &[], &words).await;
+    let alone = Settings::embedded().with("TOKEN_WEBHOOK_SECRET", TOKEN_SECRET);
+    let words = ["SCANLOGIN_TOKEN_WEBHOOK_URL", "is missing beside"];
+    assert_refused(&alone, &[], &words).await;
     for name in ["APP_JWT_SECRET", "TOKEN_SECRET"] {
         let previous = format!("{name}_PREVIOUS");
         let none = Settings::embedded().without("APP_JWT_SECRET").without("TOKEN_SECRET");

@@ -10,6 +10,9 @@ use crate::helpers::{
 
 /// Most commands that a one-step login may send (design, "Numbers to build for").
 const MOST_COMMANDS: usize = 7;
+/// With a confirmation: its own, a look at the login and its user before the scan, the read that
+/// tells the browser who scanned, and the note of the confirmed address.
+const MOST_CONFIRMED: usize = MOST_COMMANDS + 4;
 const LOGINS: usize = 10;
 
 /// Commands of the service by name: sent by it, and called inside its scripts.
@@ -45,6 +48,20 @@ async fn log_in(services: &[Service], round: usize, json: bool) {
         browser.text().await;
         assert_eq!(browser.closed().await, Closed::Code(1000));
     }
+}
+
+/// The same in two steps, with number matching.
+async fn log_in_confirmed(services: &[Service], round: usize) {
+    let browser_at = services[round % services.len()].address;
+    let phone = Phone::of(services[(round + 1) % services.len()].address, &format!("user-{round}"));
+    let (mut browser, key) = Browser::json(browser_at).await;
+    let asked = phone.scan(key["key"].as_str().unwrap()).await;
+    let told = browser.message_of("scanned").await;
+    let body = json!({ "claim": asked.text("claim"), "match": told["match"] });
+    assert_eq!(phone.post("/scan/confirm", &body).await.codes(), (200, 100));
+    browser.message_of("token").await;
+    browser.say(&json!({ "type": "received" })).await;
+    assert_eq!(browser.closed().await, Closed::Code(1000));
 }
 
 async fn sum(services: &[Service], series: &str) -> f64 {
@@ -107,6 +124,32 @@ async fn a_one_step_login_costs_one_notification_and_at_most_seven_commands() {
     }
     // Shown with --nocapture: the numbers of the closing note.
     eprintln!("{report:#?}");
+}
+
+#[tokio::test]
+async fn a_confirmed_login_costs_two_notifications_and_at_most_eleven_commands() {
+    let redis = RedisServer::start().await;
+    let mut services = Vec::new();
+    for _ in 0..2 {
+        let settings = Settings::redis(&redis).with("CONFIRM", "required").with("MATCH", "always");
+        services.push(Service::start(settings.with("WORKERS", "1")).await);
+    }
+    for round in 0..4 {
+        log_in_confirmed(&services, round).await;
+    }
+    delivered(&services, 4).await;
+    let heard = "scanlogin_notifications_total{result=\"delivered\"}";
+    let before = sum(&services, heard).await;
+    let recording = Recording::start(&redis).await;
+    for round in 0..LOGINS {
+        log_in_confirmed(&services, round).await;
+    }
+    delivered(&services, 4 + LOGINS).await;
+    let (sent, inside) = counted(&recording.lines(&redis).await);
+    let report = format!("{LOGINS} confirmed logins: {sent:?}, inside {inside:?}");
+    assert!(sent.values().sum::<usize>() <= MOST_CONFIRMED * LOGINS, "{report}");
+    assert_eq!(sum(&services, heard).await - before, 2.0 * LOGINS as f64, "{report}");
+    eprintln!("{report}");
 }
 
 /// Calls of each command since Redis's start, those inside scripts included.

@@ -131,6 +131,8 @@ async fn a_call_may_be_held_open_for_the_outcome() {
     for wait in ["", "x", "-1", "1.5"] {
         assert_eq!(phone.post(&format!("/scan?wait={wait}"), &body).await.codes(), (400, -5));
     }
+    let huge = format!("/scan?wait={}", "9".repeat(40));
+    assert_eq!(phone.post(&huge, &body).await.text("state"), "delivered", "clamped like any other");
     let missing = answer(phone.request(Method::GET, "/scan/outcome")).await;
     assert_eq!(missing.codes(), (400, -5));
     for claim in ["x", &"A".repeat(64), scanned.text("claim").get(1..).unwrap()] {

@@ -212,6 +212,42 @@ async fn one_user_may_call_so_often_a_minute_and_others_are_not_held_back() {
 }
 
 #[tokio::test]
+async fn heads_have_a_size() {
+    let service = Service::start(Settings::embedded()).await;
+    let phone = Phone::of(service.address, "alice");
+    for (size, wanted) in [(15 * 1024, (404, -1)), (17 * 1024, (431, -5))] {
+        let request = phone.request(reqwest::Method::POST, "/scan").header("X", "y".repeat(size));
+        let answer = crate::helpers::phone::answer(request.json(&json!({ "key": "x" }))).await;
+        assert_eq!(answer.codes(), wanted, "{size}");
+    }
+    let long = format!("?x={}", "y".repeat(17 * 1024));
+    let refused = Browser::open(service.address, &long, None, &[]).await.err().expect("refused");
+    assert_eq!((refused.status, &refused.body["code"]), (431, &json!(-5)));
+    for route in ["/ws", "/scan"] {
+        let counted = format!("scanlogin_http_requests_total{{route=\"{route}\",status=\"431\"}}");
+        assert_eq!(service.metric(&counted).await, 1.0, "{route}");
+    }
+    assert_eq!(service.metric("scanlogin_store_seconds_count{operation=\"create\"}").await, 0.0);
+}
+
+#[tokio::test]
+async fn who_breaks_a_rule_on_a_socket_is_counted() {
+    let service = Service::start(Settings::embedded()).await;
+    let flood = text_frame(r#"{"type":"flood"}"#).repeat(150);
+    for (reason, bytes, code) in [
+        ("flood", flood, 4003),
+        ("too_big", frame(0x81, 4097, &[0; 100]), 1009),
+        ("malformed", text_frame("[]"), 4003),
+    ] {
+        let mut raw = Raw::upgraded(service.address, Some("scanlogin.v1")).await;
+        raw.send(&bytes).await.unwrap();
+        assert_eq!(close_code(&raw.rest(PATIENCE).await.unwrap()), Some(code), "{reason}");
+        let series = format!("scanlogin_sockets_cut_total{{reason=\"{reason}\"}}");
+        assert_eq!(service.metric(&series).await, 1.0, "{reason}");
+    }
+}
+
+#[tokio::test]
 async fn bodies_have_a_size_and_a_type() {
     let service = Service::start(Settings::embedded()).await;
     let phone = Phone::of(service.address, "alice");

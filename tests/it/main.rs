@@ -2,6 +2,7 @@
 
 mod attacks;
 mod config_errors;
+mod confirm;
 mod conformance;
 mod economy;
 mod faults;
@@ -15,6 +16,7 @@ mod race;
 mod readme;
 mod redis_outage;
 mod resume;
+mod security_page;
 mod streams;
 mod tickets;
 mod tokens;

@@ -89,7 +89,7 @@ fn what_it_says_of_faults_is_tested() {
     assert!(seen > 10, "the table's form has changed: {seen}");
 }
 
-fn sources(folder: &std::path::Path) -> String {
+pub(crate) fn sources(folder: &std::path::Path) -> String {
     let entries =
         std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("one").path());
     entries

@@ -4,23 +4,28 @@ The chart, the dashboards, the alerts and the compose file may use nothing else.
 advance (a node, a version) has None.
 """
 
-SECRETS = {"REDIS_URL", "APP_JWT_SECRET", "TOKEN_SECRET", "TOKEN_WEBHOOK_SECRET"}
+SECRETS = {
+    "REDIS_URL", "APP_JWT_SECRET", "APP_JWT_SECRET_PREVIOUS", "TOKEN_SECRET", "TOKEN_SECRET_PREVIOUS",
+    "TOKEN_WEBHOOK_SECRET",
+}
 
 VARIABLES = {
     "SCANLOGIN_" + name
     for name in """
     LISTEN ADMIN_LISTEN REDIS_URL REDIS_PREFIX REDIS_CA_FILE REDIS_CERT_FILE REDIS_KEY_FILE PUBLIC_URL
-    APP_JWT_SECRET APP_JWT_PUBLIC_KEY_FILE APP_JWKS_URL APP_JWT_ISSUER APP_JWT_AUDIENCE
-    TOKEN_SECRET TOKEN_PRIVATE_KEY_FILE TOKEN_WEBHOOK_URL TOKEN_WEBHOOK_SECRET TOKEN_ISSUER TOKEN_AUDIENCE
-    WAIT_SECONDS ROTATE_SECONDS RESUME_SECONDS TOKEN_TTL_SECONDS CONFIRM DELIVER ALLOWED_ORIGINS TRUSTED_PROXIES PROXY_HEADER
-    MAX_WAITING CONNECTS_PER_MINUTE SCANS_PER_MINUTE DRAIN_SECONDS WORKERS LOG LOG_FORMAT DEMO
+    APP_JWT_SECRET APP_JWT_SECRET_PREVIOUS APP_JWT_PUBLIC_KEY_FILE APP_JWKS_URL APP_JWT_ISSUER APP_JWT_AUDIENCE
+    TOKEN_SECRET TOKEN_SECRET_PREVIOUS TOKEN_PRIVATE_KEY_FILE TOKEN_WEBHOOK_URL TOKEN_WEBHOOK_SECRET
+    TOKEN_ISSUER TOKEN_AUDIENCE
+    WAIT_SECONDS ROTATE_SECONDS RESUME_SECONDS TOKEN_TTL_SECONDS CONFIRM MATCH DELIVER ALLOWED_ORIGINS TRUSTED_PROXIES PROXY_HEADER
+    MAX_WAITING CONNECTS_PER_MINUTE SCANS_PER_MINUTE CLAIMS_PER_USER DRAIN_SECONDS WORKERS LOG LOG_FORMAT DEMO
     """.split()
 } | {f"SCANLOGIN_{name}_FILE" for name in SECRETS}
 
-OPERATIONS = "create scan confirm deny read redeem acknowledge end resume reclaim current revoke end_session probe".split()
-ROUTES = ("/ws /stream /stream/poll /stream/message /scan /scan/confirm /scan/deny /scan/outcome /verify /logout /redeem /weblogin /revoke /scanlogin.js"
-          " demo other").split()
-STATUSES = "101 200 304 400 401 403 404 405 409 413 415 426 429 503 other".split()
+OPERATIONS = ("create scan reserve release outbox confirm deny look note read redeem acknowledge end resume reclaim current revoke"
+              " end_session probe").split()
+ROUTES = ("/ws /stream /stream/poll /stream/message /scan /scan/confirm /scan/deny /scan/outcome /verify /logout /.well-known/jwks.json /redeem /weblogin /revoke"
+          " /scanlogin.js demo other").split()
+STATUSES = "101 200 304 400 401 403 404 405 409 413 415 426 429 431 503 other".split()
 
 # name: (type, {label: values})
 METRICS = {
@@ -31,7 +36,7 @@ METRICS = {
     "scanlogin_logins_total": ("counter", {"outcome": "delivered undelivered denied expired cancelled failed".split()}),
     "scanlogin_scans_total": ("counter", {
         "result": ("approved claimed repeated confirmed denied unknown conflict unauthenticated forbidden limited"
-                   " malformed store").split()}),
+                   " locked crowded mismatch malformed store upstream").split()}),
     "scanlogin_open_to_key_seconds": ("histogram", {}),
     "scanlogin_scan_to_push_seconds": ("histogram", {}),
     "scanlogin_wait_seconds": ("histogram", {}),
@@ -47,7 +52,15 @@ METRICS = {
     "scanlogin_registry_mailbox": ("gauge", {}),
     "scanlogin_http_requests_total": ("counter", {"route": ROUTES, "status": STATUSES}),
     "scanlogin_http_request_seconds": ("histogram", {"route": ROUTES}),
+    "scanlogin_jwks_refreshes_total": ("counter", {"result": "ok unreachable status invalid".split()}),
+    "scanlogin_jwks_refreshed_timestamp_seconds": ("gauge", {}),
+    "scanlogin_webhook_requests_total": ("counter", {
+        "event": "login revoked".split(),
+        "result": "ok unreachable no_answer status invalid queue_full given_up".split()}),
+    "scanlogin_webhook_seconds": ("histogram", {"event": "login revoked".split()}),
+    "scanlogin_webhook_queue": ("gauge", {}),
     "scanlogin_slow_clients_total": ("counter", {}),
+    "scanlogin_sockets_cut_total": ("counter", {"reason": "flood too_big malformed".split()}),
     "scanlogin_draining": ("gauge", {}),
     "scanlogin_build_info": ("gauge", {"version": None}),
     "process_cpu_seconds_total": ("counter", {}),

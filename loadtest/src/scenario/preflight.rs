@@ -26,7 +26,10 @@ pub(super) async fn check(target: &Target, settings: &Settings) -> Result<(), Er
             "{host} limits this client's address: start it with SCANLOGIN_CONNECTS_PER_MINUTE=0"
         ),
         (Step::Scan | Step::Confirm, "429 code -4") => {
-            format!("{host} limits these users: start it with SCANLOGIN_SCANS_PER_MINUTE=0")
+            format!(
+                "{host} limits these users: start it with SCANLOGIN_SCANS_PER_MINUTE=0 and \
+                 SCANLOGIN_CLAIMS_PER_USER=0"
+            )
         }
         (Step::Connect, "403 code -7") => format!(
             "{host} refuses this origin or host: SCANLOGIN_PUBLIC_URL or SCANLOGIN_ALLOWED_ORIGINS \

@@ -29,6 +29,7 @@ impl Settings {
             .with("TOKEN_SECRET", "web-tokens-of-a-load-test-are-signed-with-this")
             .with("CONNECTS_PER_MINUTE", "0")
             .with("SCANS_PER_MINUTE", "0")
+            .with("CLAIMS_PER_USER", "0")
             .with("DRAIN_SECONDS", "0")
             .with("LOG_FORMAT", "json")
     }

@@ -34,11 +34,13 @@ pub struct Mechanisms {
     pub probe: bool,
     /// Reading all records after a reconnection.
     pub resync: bool,
+    /// Asking again for what is not found, where Redis may have forgotten it.
+    pub doubt: bool,
 }
 
 impl Default for Mechanisms {
     fn default() -> Self {
-        Self { probe: true, resync: true }
+        Self { probe: true, resync: true, doubt: true }
     }
 }
 

@@ -77,7 +77,8 @@ impl Operation {
             parameters: Vec::new(),
             body: None,
             successes: Vec::new(),
-            refusals: Vec::new(),
+            // Before any route is looked at.
+            refusals: vec![ApiError::HeadTooLarge],
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
     metrics::LoginOutcome,
     protocol::ServerMessage,
     registry::{ConnId, Detach, Reschedule, Unregister, Wake, ended},
-    store::{EndDone, StoreError},
+    store::{EndDone, StoreError, outbox::Revocation},
 };
 
 /// Pauses between attempts to store an acknowledgement while the store is away.
@@ -108,7 +108,14 @@ impl Waiting {
             let session = worker.session(id, what.approved, what.facts.as_ref());
             let outcome = loop {
                 match worker.store.acknowledge(epoch, &what.user, &session, ttl).await {
-                    Ok(_) => break LoginOutcome::Delivered,
+                    Ok(stored) => {
+                        if worker.webhook.is_some() && stored.is_ok() {
+                            // If that fails, it is found delivered when it is due.
+                            let delivered = Revocation::new(id, &what.user);
+                            let _ = worker.store.outbox_done(&delivered).await;
+                        }
+                        break LoginOutcome::Delivered;
+                    }
                     Err(_) if worker.store.now() < deadline => {
                         tokio::time::sleep(ACKNOWLEDGE_AGAIN).await;
                     }

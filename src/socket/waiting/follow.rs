@@ -87,7 +87,9 @@ impl Waiting {
                 false
             }
             State::Scanned { deadline, scan } => {
-                let known = matches!(&self.phase, Phase::Scanned(known) if **known == scan);
+                // The same claim is the same question, however often its number was missed.
+                let known = matches!(&self.phase, Phase::Scanned(known)
+                    if known.claim.matches(&scan.claim));
                 let open = matches!(self.phase, Phase::Waiting | Phase::Scanned(_));
                 if open && !known {
                     if let Some(held) = &mut self.held {

@@ -10,6 +10,7 @@ use super::{Ctx, Phase, Waiting};
 use crate::{
     close::Close,
     login::{Because, Protocol},
+    metrics::CutReason,
     protocol::ClientMessage,
     socket::transport::MAX_FRAME,
 };
@@ -29,17 +30,29 @@ impl Waiting {
         self.messages > MESSAGES_PER_MINUTE
     }
 
+    /// The client has broken a rule: counted once, then closed.
+    fn cut(&mut self, reason: CutReason, ctx: &mut Ctx) {
+        if !matches!(self.phase, Phase::Closing | Phase::Pushed { closing: true, .. }) {
+            self.worker.metrics.sockets_cut.inc(reason);
+        }
+        let close = match reason {
+            CutReason::TooBig => Close::TooBig,
+            CutReason::Flood | CutReason::Malformed => Close::Malformed,
+        };
+        self.close(close, ctx);
+    }
+
     fn hear_text(&mut self, text: &str, ctx: &mut Ctx) {
         if self.protocol == Protocol::Plain || self.phase == Phase::Closing {
             return;
         }
         let Ok(message) = ClientMessage::parse(text) else {
-            return self.close(Close::Malformed, ctx);
+            return self.cut(CutReason::Malformed, ctx);
         };
         match (message, &self.phase) {
             (ClientMessage::Resume { resume }, Phase::Introducing) => self.resume(&resume, ctx),
             (_, Phase::Introducing) | (ClientMessage::Resume { .. }, _) => {
-                self.close(Close::Malformed, ctx);
+                self.cut(CutReason::Malformed, ctx);
             }
             (ClientMessage::Received, Phase::Pushed { what, closing }) => {
                 let (what, closing) = (what.clone(), *closing);
@@ -66,7 +79,7 @@ impl Waiting {
             return;
         }
         let (bytes, last) = match item {
-            Item::FirstBinary(_) => return self.close(Close::Malformed, ctx),
+            Item::FirstBinary(_) => return self.cut(CutReason::Malformed, ctx),
             Item::FirstText(bytes) => {
                 self.fragments = None;
                 (bytes, false)
@@ -76,7 +89,7 @@ impl Waiting {
         };
         let mut fragments = self.fragments.take().unwrap_or_default();
         if fragments.len() + bytes.len() > MAX_FRAME {
-            return self.close(Close::TooBig, ctx);
+            return self.cut(CutReason::TooBig, ctx);
         }
         fragments.extend_from_slice(&bytes);
         if !last {
@@ -85,7 +98,7 @@ impl Waiting {
         }
         match String::from_utf8(*fragments) {
             Ok(text) => self.hear_text(&text, ctx),
-            Err(_) => self.close(Close::Malformed, ctx),
+            Err(_) => self.cut(CutReason::Malformed, ctx),
         }
     }
 
@@ -114,8 +127,8 @@ impl StreamHandler<Result<Message, ProtocolError>> for Waiting {
         let message = match message {
             Ok(message) => message,
             Err(error) => {
-                let close = if is_too_big(&error) { Close::TooBig } else { Close::Malformed };
-                self.close(close, ctx);
+                let too_big = is_too_big(&error);
+                self.cut(if too_big { CutReason::TooBig } else { CutReason::Malformed }, ctx);
                 // The stream would give the same error for ever.
                 return ctx.stop();
             }
@@ -123,12 +136,12 @@ impl StreamHandler<Result<Message, ProtocolError>> for Waiting {
         let solicited = matches!(&message, Message::Pong(_)) && self.unanswered_pings > 0;
         let is_close = matches!(&message, Message::Close(_));
         if !solicited && !is_close && self.is_flood() {
-            return self.close(Close::Malformed, ctx);
+            return self.cut(CutReason::Flood, ctx);
         }
         match message {
             Message::Text(text) => self.hear_text(&text, ctx),
             Message::Binary(_) if self.protocol == Protocol::Json => {
-                self.close(Close::Malformed, ctx);
+                self.cut(CutReason::Malformed, ctx);
             }
             Message::Continuation(item) => self.hear_fragment(item, ctx),
             Message::Ping(bytes) => self.wire.say(Message::Pong(bytes)),

@@ -192,7 +192,12 @@ impl Waiting {
     fn show_scanned(&mut self, deadline: Timestamp, scan: &Scan) {
         self.phase = Phase::Scanned(Box::new(scan.clone()));
         if self.protocol == Protocol::Json {
+            let number = self.held.as_ref().zip(scan.matching).map(|(held, matching)| {
+                let claim = held.seed.code(scan.number).claim(held.id, &scan.user);
+                matching.hidden.shown(&claim).expose()
+            });
             let message = ServerMessage::Scanned {
+                number: number.as_deref(),
                 name: scan.profile.name.as_deref(),
                 picture: scan.profile.picture.as_deref(),
                 lifetime_ms: self.now().until(deadline).as_millis() as u64,

@@ -92,6 +92,7 @@ impl Waiting {
             if !matches!(login.state, State::Waiting { .. }) {
                 schedule.rotate = Timestamp::NEVER;
             }
+            let was_approved = matches!(login.state, State::Approved { .. });
             let epoch = held.epoch;
             let taken = Taken { worker: worker.clone(), conn, held: Some(held) };
             let register = Register { id, conn, epoch, socket: Some(socket), schedule };
@@ -99,7 +100,13 @@ impl Waiting {
             let _ = worker.registry.ask(register).await;
             // What changed before the subscription was heard by nobody here.
             let login = worker.store.read(id).await?;
-            Ok::<_, StoreError>(Some((taken.into_held(), login)))
+            let mut held = taken.into_held();
+            if was_approved && login.is_none() {
+                // Redis forgot the approval in between: it waits again, and for no longer than it
+                // would have without one.
+                held.deadline = held.deadline.min(held.created + worker.config.wait);
+            }
+            Ok::<_, StoreError>(Some((held, login)))
         };
         ctx.spawn(attempt.into_actor(self).map(|resumed, waiting, ctx| {
             waiting.resumed(resumed, ctx);
@@ -130,7 +137,13 @@ impl Waiting {
                 }
                 match login {
                     Some(login) => self.follow(login, Wake::Changed, ctx),
-                    None => self.reclaim(ctx),
+                    None => {
+                        if let Some(held) = &self.held {
+                            let rotate = held.windows().next_after(self.code);
+                            self.reschedule(held.deadline, rotate);
+                        }
+                        self.reclaim(ctx);
+                    }
                 }
                 if let Reading::Again(wake) = self.reading {
                     self.reading = Reading::Idle;

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -22,7 +22,7 @@ use redis::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use super::names::Names;
+use super::{names::Names, offset::Offset};
 use crate::{
     clock::Timestamp,
     config::{Node, Redis, RedisNodes},
@@ -46,18 +46,20 @@ pub struct Connector {
     certificates: Option<TlsCertificates>,
     names: Names,
     /// What Redis's clock shows more than ours, in microseconds.
-    clock_offset: AtomicI64,
+    clock_offset: Offset,
     kept: Mutex<HashMap<Node, MultiplexedConnection>>,
+    doubts: bool,
     /// When a connection was last lost, or made in the place of one that was.
     disturbed: Mutex<Option<Instant>>,
 }
 
 impl Connector {
-    /// Reads the certificate files. Connects to nothing yet.
+    /// Reads the certificate files. Connects to nothing yet. Without `doubts`, Redis is believed to
+    /// remember everything.
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub fn new(config: Redis) -> std::io::Result<Self> {
+    pub fn new(config: Redis, doubts: bool) -> std::io::Result<Self> {
         let read = |path: &std::path::PathBuf| std::fs::read(path);
         let root_cert = config.ca_file.as_ref().map(read).transpose()?;
         let client_tls = config
@@ -76,8 +78,9 @@ impl Connector {
             config,
             certificates,
             names,
-            clock_offset: AtomicI64::new(0),
+            clock_offset: Offset::default(),
             kept: Mutex::default(),
+            doubts,
             disturbed: Mutex::default(),
         })
     }
@@ -87,18 +90,16 @@ impl Connector {
         &self.names
     }
 
-    /// Notes what Redis's clock showed between two readings of ours: about half-way.
+    /// Notes what Redis's clock showed at some moment between two readings of ours.
     pub fn compare_clocks(&self, theirs: Timestamp, sent: Timestamp, received: Timestamp) {
-        let middle = sent + received.since(sent) / 2;
-        let offset = theirs.as_micros() as i64 - middle.as_micros() as i64;
-        self.clock_offset.store(offset, Ordering::Relaxed);
+        self.clock_offset.compare(theirs, sent, received);
     }
 
     /// Whether Redis may have forgotten lately. Whatever makes it forget (a restart without
     /// persistence, a failover that lost writes) breaks its connections too: what it knows no more
     /// is found missing over one that was made after that.
     pub fn may_have_forgotten(&self) -> bool {
-        self.disturbed().is_some_and(|at| at.elapsed() < DOUBT)
+        self.doubts && self.disturbed().is_some_and(|at| at.elapsed() < DOUBT)
     }
 
     /// A connection was lost, or made in the place of one that was.
@@ -112,7 +113,7 @@ impl Connector {
 
     /// What Redis's clock shows more than ours, in microseconds, as last noted.
     pub fn clock_offset(&self) -> i64 {
-        self.clock_offset.load(Ordering::Relaxed)
+        self.clock_offset.get()
     }
 
     /// The servers that the configuration names.

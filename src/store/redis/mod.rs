@@ -2,8 +2,10 @@
 
 mod connect;
 mod names;
+mod offset;
 mod outbox;
 mod record;
+mod standing;
 
 use std::{
     cell::Cell,
@@ -13,7 +15,7 @@ use std::{
 
 use async_trait::async_trait;
 use bb8_redis::bb8;
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join, try_join_all};
 use redis::{FromRedisValue, Script, ScriptInvocation};
 
 use self::connect::{Manager, NotMade, store_error};
@@ -22,7 +24,8 @@ pub use self::{
     names::{Names, slot_of},
 };
 use super::{
-    Backend, ENDED_FOR, EndDone, Entry, NewLogin, ResumeDone, ScanDone, Session, StoreError,
+    Backend, ConfirmDone, ENDED_FOR, EndDone, Entry, NewLogin, ResumeDone, ScanDone, Session,
+    StoreError,
     outbox::{Put, Revocation, Taken},
 };
 use crate::{
@@ -30,8 +33,8 @@ use crate::{
     config::RedisNodes,
     keys::{Claim, Hash, LoginId, Ticket},
     login::{
-        Answer, Attempt, Because, Codes, Login, OwnerRefusal, PhoneRefusal, Profile, Protocol,
-        Redeemed, State, Then,
+        Answer, Attempt, Because, Codes, HiddenNumber, Login, Note, OwnerRefusal, PhoneRefusal,
+        Profile, Protocol, Redeemed, Standing, State, Then,
     },
     metrics::StoreErrorKind,
 };
@@ -52,6 +55,7 @@ script!(SCAN, "scan.lua");
 script!(RESERVE, "reserve.lua");
 script!(RELEASE, "release.lua");
 script!(DECIDE, "decide.lua");
+script!(NOTE, "note.lua");
 script!(ACKNOWLEDGE, "acknowledge.lua");
 script!(END, "end.lua");
 script!(RESUME, "resume.lua");
@@ -75,6 +79,8 @@ const IS_APPROVED: u8 = 7;
 const EARLY: u8 = 8;
 const OVER: u8 = 9;
 const ENDED_UNDELIVERED: u8 = 10;
+const WRONG_NUMBER: u8 = 11;
+const CANNOT_MATCH: u8 = 12;
 
 /// The store of one thread.
 pub struct RedisStore {
@@ -167,6 +173,22 @@ impl RedisStore {
         self.script(&call).await
     }
 
+    /// Two keys that need not be in one slot, in one command where they may be.
+    async fn get_two(
+        &self,
+        keys: &[String; 2],
+    ) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>), StoreError> {
+        if matches!(self.connector.nodes(), RedisNodes::Cluster(_)) {
+            let get = async |key: &String| {
+                let get = redis::cmd("GET").arg(key).take();
+                self.run(async |connection| get.query_async(connection).await).await
+            };
+            return try_join(get(&keys[0]), get(&keys[1])).await;
+        }
+        let mget = redis::cmd("MGET").arg(keys).take();
+        self.run(async |connection| mget.query_async(connection).await).await
+    }
+
     fn login_key(&self, id: LoginId) -> String {
         self.connector.names().login(id)
     }
@@ -185,6 +207,7 @@ fn phone_refusal(tag: u8) -> Result<PhoneRefusal, StoreError> {
         UNKNOWN => Ok(PhoneRefusal::Unknown),
         CONFLICT => Ok(PhoneRefusal::Conflict),
         NOT_YOURS => Ok(PhoneRefusal::NotYours),
+        CANNOT_MATCH => Ok(PhoneRefusal::CannotMatch),
         other => Err(nonsense(format_args!("a script answered {other}"))),
     }
 }
@@ -219,25 +242,31 @@ impl Backend for RedisStore {
         attempt: Attempt,
     ) -> Result<Result<ScanDone, PhoneRefusal>, StoreError> {
         let Attempt { code, user, claim, then } = attempt;
-        let (answer, sealed, collect, Profile { name, picture }) = match then {
-            Then::Approve { sealed, collect } => (0, sealed, collect, Profile::default()),
-            Then::Claim(profile) => (1, Vec::new(), Duration::ZERO, profile),
+        let (answer, sealed, collect, Profile { name, picture }, number) = match then {
+            Then::Approve { sealed, collect } => (0, sealed, collect, Profile::default(), None),
+            Then::Claim(profile, number) => (1, Vec::new(), Duration::ZERO, profile, number),
         };
         let mut call = SCAN.key(self.login_key(id));
         call.arg(code.as_bytes()).arg(user).arg(claim.as_bytes()).arg(answer).arg(sealed);
         call.arg(micros(collect)).arg(name.unwrap_or_default()).arg(picture.unwrap_or_default());
+        call.arg(record::hidden(number));
         let (tag, answer, raw): (u8, u8, Vec<u8>) = self.script(&call).await?;
         if !matches!(tag, OK | REPEATED) {
             return Ok(Err(phone_refusal(tag)?));
         }
-        let answer = told(answer);
-        let facts = if raw.is_empty() {
-            None
-        } else {
-            let login = unpack(&raw)?;
-            login.facts.map(|facts| (facts, login.created))
+        let mut done = ScanDone {
+            answer: told(answer),
+            repeated: tag == REPEATED,
+            facts: None,
+            asks_number: false,
         };
-        Ok(Ok(ScanDone { answer, repeated: tag == REPEATED, facts }))
+        if !raw.is_empty() {
+            let login = unpack(&raw)?;
+            done.asks_number =
+                matches!(&login.state, State::Scanned { scan, .. } if scan.matching.is_some());
+            done.facts = login.facts.map(|facts| (facts, login.created));
+        }
+        Ok(Ok(done))
     }
 
     async fn reserve(
@@ -288,12 +317,19 @@ impl Backend for RedisStore {
         &self,
         claim: &Claim,
         user: &str,
+        number: Option<HiddenNumber>,
         sealed: Vec<u8>,
         collect: Duration,
-    ) -> Result<Result<bool, PhoneRefusal>, StoreError> {
+    ) -> Result<Result<ConfirmDone, PhoneRefusal>, StoreError> {
         let mut call = DECIDE.key(self.login_key(claim.id));
         call.arg(claim.hash().as_bytes()).arg(user).arg("confirm").arg(sealed).arg(micros(collect));
-        decided(self.script(&call).await?)
+        call.arg(record::hidden(number));
+        let (tag, ip, tries_left): (u8, String, u8) = self.script(&call).await?;
+        if tag == WRONG_NUMBER {
+            return Ok(Err(PhoneRefusal::WrongNumber { tries_left }));
+        }
+        let ip = Some(ip).filter(|ip| !ip.is_empty());
+        Ok(decided(tag)?.map(|repeated| ConfirmDone { repeated, ip }))
     }
 
     async fn deny(
@@ -303,7 +339,30 @@ impl Backend for RedisStore {
     ) -> Result<Result<bool, PhoneRefusal>, StoreError> {
         let mut call = DECIDE.key(self.login_key(claim.id));
         call.arg(claim.hash().as_bytes()).arg(user).arg("deny");
-        decided(self.script(&call).await?)
+        let (tag, _, _): (u8, String, u8) = self.script(&call).await?;
+        decided(tag)
+    }
+
+    async fn look(
+        &self,
+        id: LoginId,
+        user: &Hash,
+    ) -> Result<(Option<Login>, Standing), StoreError> {
+        let keys = [self.login_key(id), self.connector.names().standing(user)];
+        let (login, standing) = self.get_two(&keys).await?;
+        let login = login.as_deref().map(unpack).transpose()?;
+        // Whoever cannot read it forgets it: it is no reason to let nobody in.
+        let standing = standing.as_deref().and_then(standing::unpack).unwrap_or_default();
+        Ok((login, standing))
+    }
+
+    async fn note(&self, user: &Hash, note: Note) -> Result<(), StoreError> {
+        let mut call = NOTE.key(self.connector.names().standing(user));
+        match note {
+            Note::Place(place) => call.arg(place.as_bytes()),
+            Note::Strike => call.arg(""),
+        };
+        self.script(&call).await
     }
 
     async fn read(&self, ids: &[LoginId]) -> Result<Vec<Option<Login>>, StoreError> {

@@ -2,7 +2,7 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::keys::{LoginId, user_hash};
+use crate::keys::{Hash, LoginId, user_hash};
 
 /// The Cluster slot of a key without a hash tag: ours have none (Redis Cluster specification).
 pub fn slot_of(key: &[u8]) -> u16 {
@@ -36,6 +36,11 @@ impl Names {
     /// The current web login of a user.
     pub fn user(&self, user: &str) -> String {
         format!("{}u:{}", self.prefix, user_hash(user))
+    }
+
+    /// What is remembered under a user's keyed hash.
+    pub fn standing(&self, user: &Hash) -> String {
+        format!("{}h:{}", self.prefix, URL_SAFE_NO_PAD.encode(user.as_bytes()))
     }
 
     /// The queue of what the webhook must still be told.

@@ -2,10 +2,11 @@
 -- Scripts are the Redis twin of login.rs, and tests/it/conformance.rs holds both to the same rules.
 local STATE, EPOCH, PROTOCOL, CREATED, CHANGED, END, PROOF = 1, 2, 3, 4, 5, 6, 7
 local START, ROTATE, FIRST, HASHES, FACTS, SCAN, SEALED, RESERVED = 8, 9, 10, 11, 12, 13, 14, 15
--- Within SCAN[1]:
-local USER, CODE, NUMBER, CLAIM, ANSWER, NAME, PICTURE = 1, 2, 3, 4, 5, 6, 7
+-- Within SCAN[1], the last two only where a number is asked for:
+local USER, CODE, NUMBER, CLAIM, ANSWER, NAME, PICTURE, HIDDEN, WRONG = 1, 2, 3, 4, 5, 6, 7, 8, 9
 local OK, REPEATED, UNKNOWN, CONFLICT, NOT_YOURS = 0, 1, 2, 3, 4
 local GONE, SUPERSEDED, IS_APPROVED, EARLY, OVER, ENDED_UNDELIVERED = 5, 6, 7, 8, 9, 10
+local WRONG_NUMBER, CANNOT_MATCH = 11, 12
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]

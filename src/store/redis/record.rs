@@ -13,7 +13,10 @@ use serde_bytes::ByteBuf;
 use crate::{
     clock::Timestamp,
     keys::{Hash, LoginId},
-    login::{Answer, Codes, Ending, Facts, Login, Profile, Protocol, Reservation, Scan, State},
+    login::{
+        Answer, Codes, Ending, Facts, HiddenNumber, Login, Matching, Profile, Protocol,
+        Reservation, Scan, State,
+    },
     store::{Entry, Session},
 };
 
@@ -51,6 +54,17 @@ struct ScanRecord {
     answer: u8,
     name: String,
     picture: String,
+    /// The number of number matching, hidden. It and what follows stand here only where one is
+    /// asked for, so that a version which does not know them reads what others write.
+    #[serde(default)]
+    hidden: Option<u8>,
+    #[serde(default)]
+    wrong: u8,
+}
+
+/// A number as the scripts get it; empty where there is none.
+pub(super) fn hidden(number: Option<HiddenNumber>) -> String {
+    number.map(|number| number.get().to_string()).unwrap_or_default()
 }
 
 /// What stands under the key is not a record.
@@ -74,9 +88,10 @@ const ENDINGS: [Ending; 6] = [
 
 /// The numbers of `prelude.lua` that must be the same here.
 pub(super) fn lua_constants() -> String {
-    use crate::login::{CONFIRM, GRACE, RECEIPT, SLACK};
-    format!(
-        "local WAITING, SCANNED, APPROVED = {WAITING}, {SCANNED}, {APPROVED}\n\
+    use crate::login::{CONFIRM, GRACE, MAX_WRONG, RECEIPT, SLACK};
+    let constants = format!(
+        "local MAX_WRONG = {MAX_WRONG}\n\
+         local WAITING, SCANNED, APPROVED = {WAITING}, {SCANNED}, {APPROVED}\n\
          local DELIVERED, UNDELIVERED, DENIED, EXPIRED, CANCELLED, REVOKED = {}, {}, {}, {}, {}, {}\n\
          local GRACE, CONFIRM, RECEIPT, SLACK = {}, {}, {}, {}\n",
         ENDED,
@@ -89,7 +104,8 @@ pub(super) fn lua_constants() -> String {
         CONFIRM.as_micros(),
         RECEIPT.as_micros(),
         SLACK.as_micros(),
-    )
+    );
+    constants + &super::standing::lua_constants()
 }
 
 fn hash(bytes: &[u8]) -> Result<Hash, BadRecord> {
@@ -122,6 +138,8 @@ impl Record {
             answer: u8::from(scan.answer == Answer::Claimed),
             name: scan.profile.name.clone().unwrap_or_default(),
             picture: scan.profile.picture.clone().unwrap_or_default(),
+            hidden: scan.matching.map(|matching| matching.hidden.get()),
+            wrong: scan.matching.map_or(0, |matching| matching.wrong),
         });
         let facts = login.facts.clone().unwrap_or_default();
         let mut hashes = Vec::with_capacity(16 * login.codes.hashes.len());
@@ -164,6 +182,10 @@ impl Record {
                 claim: hash(&scan.claim)?,
                 answer: if scan.answer == 1 { Answer::Claimed } else { Answer::Approved },
                 profile: Profile { name: text(scan.name), picture: text(scan.picture) },
+                matching: scan
+                    .hidden
+                    .and_then(HiddenNumber::from_record)
+                    .map(|hidden| Matching { hidden, wrong: scan.wrong }),
             })
         });
         let scan = scan.transpose()?.ok_or_else(|| BadRecord("nobody has scanned".into()));
@@ -221,9 +243,13 @@ impl Record {
             out.array(self.scan.len() as u32);
         }
         for scan in &self.scan {
-            out.array(7).bytes(scan.user.as_bytes()).bytes(&scan.code).uint(scan.number);
+            out.array(if scan.hidden.is_some() { 9 } else { 7 });
+            out.bytes(scan.user.as_bytes()).bytes(&scan.code).uint(scan.number);
             out.bytes(&scan.claim).uint(scan.answer);
             out.bytes(scan.name.as_bytes()).bytes(scan.picture.as_bytes());
+            if let Some(hidden) = scan.hidden {
+                out.uint(hidden).uint(scan.wrong);
+            }
         }
         if sealed {
             out.bytes(&self.sealed);
@@ -299,7 +325,7 @@ mod tests {
     use super::*;
     use crate::{
         keys::{Entropy, LoginId, Seed},
-        login::{Attempt, Then, Windows},
+        login::{Attempt, MatchNumber, Then, Windows},
     };
 
     #[test]
@@ -319,14 +345,19 @@ mod tests {
             then,
         };
         let profile = Profile { name: Some("Älice".into()), picture: None };
-        let scanned = waiting.clone().attempt(attempt(Then::Claim(profile)), now).unwrap().0;
+        let number = MatchNumber::random(Entropy::Os).hidden(&claim);
+        let then = Then::Claim(profile, Some(number));
+        let scanned = waiting.clone().attempt(attempt(then), now).unwrap().0;
+        let missed = scanned.clone().confirm(&claim, "älice", None, vec![], second, now);
+        let missed = missed.unwrap_err().login;
         let sealed = (0..=255).collect::<Vec<u8>>();
-        let approved = scanned.clone().confirm(&claim, "älice", sealed, second, now).unwrap();
+        let approved =
+            scanned.clone().confirm(&claim, "älice", Some(number), sealed, second, now).unwrap();
         let delivered = approved.clone().acknowledge(3, now).unwrap();
         let denied = scanned.clone().deny(&claim, "älice", now).unwrap();
         let reserve = |login: Login| login.reserve(&seed.code(1).hash(), "älice", second, now);
         let reserved = reserve(waiting.clone()).unwrap().0;
-        for login in [waiting, reserved, scanned, approved, delivered, denied] {
+        for login in [waiting, reserved, scanned, missed, approved, delivered, denied] {
             assert_eq!(unpack(&pack(&login)).unwrap(), login);
         }
         assert!(unpack(b"").is_err());

@@ -5,6 +5,7 @@ local r = load()
 if not r then return { UNKNOWN, 0 } end
 local first = r[SCAN] and r[SCAN][1]
 if first and first[USER] == user and first[CODE] == code then
+  if first[HIDDEN] and r[PROTOCOL] == 0 then return { CANNOT_MATCH, 0 } end
   return { REPEATED, first[ANSWER] }
 end
 local index = code_index(r, code)

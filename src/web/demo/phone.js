@@ -184,7 +184,12 @@ function askPerson(user, { claim, browser = {}, flags = [], match }) {
   $('headline').focus();
 
   $('approve').onclick = () => decide(async () => {
-    const body = match ? { claim, match: $('digits').value.trim() } : { claim };
+    const digits = $('digits').value.trim();
+    if (match && !/^[0-9]{2}$/.test(digits)) {
+      $('digits').focus();
+      throw Object.assign(new Error('Type the two digits that the computer shows.'), { code: 'digits' });
+    }
+    const body = match ? { claim, match: digits } : { claim };
     await call('POST', '/scan/confirm', { user, body });
     await followReceipt(user, claim);
   });
@@ -201,8 +206,10 @@ async function decide(action) {
     await action();
   } catch (error) {
     // A wrong number, or a line that broke: the question still stands.
-    if (['network', -4, -6].includes(error.code) || error.triesLeft > 0) complain(error);
+    if (['digits', 'network', -4, -6].includes(error.code) || error.triesLeft > 0) complain(error);
+    else if (error.triesLeft === 0) show('denied', 'Three wrong numbers: that browser was told no. Nobody was logged in.');
     else fail(error);
+    $('digits').value = '';
   }
   $('approve').disabled = $('decline').disabled = false;
 }

@@ -4,11 +4,13 @@
 //! middle of its life is made by `reclaim`, with a beginning in the past.
 
 mod browser;
+mod matching;
 mod outbox;
 mod phone;
 mod random;
 mod reserve;
 mod sessions;
+mod standing;
 
 use std::time::Duration;
 
@@ -18,12 +20,13 @@ use scanlogin::{
     clock::{Clock, Timestamp},
     keys::{Claim, Entropy, Hash, LoginId, Seed, Ticket},
     login::{
-        Answer, Attempt, Because, Codes, Ending, Facts, Held, Login, PhoneRefusal, Profile,
-        Protocol, Redeemed, Scan, State, Then, Windows, hashes,
+        Answer, Attempt, Because, Codes, Ending, Facts, Held, HiddenNumber, Login, MatchNumber,
+        Note, PhoneRefusal, Profile, Protocol, Redeemed, Scan, Standing, State, Then, Windows,
+        hashes,
     },
     store::{
-        Backend, EmbeddedStore, EndDone, Entry, NewLogin, ResumeDone, ScanDone, Session,
-        StoreError,
+        Backend, ConfirmDone, EmbeddedStore, EndDone, Entry, NewLogin, ResumeDone, ScanDone,
+        Session, StoreError,
         outbox::{Put, Revocation, Taken},
         redis::{Connector, RedisStore},
     },
@@ -53,7 +56,7 @@ impl Rig {
     async fn redis() -> Self {
         let server = RedisServer::start().await;
         let config = Settings::redis(&server).config().redis.expect("a Redis");
-        let connector = Connector::new(config).expect("no files to read");
+        let connector = Connector::new(config, true).expect("no files to read");
         let backend = Box::new(RedisStore::new(connector.into(), Clock::system()));
         let connection = server.connection().await;
         Self { name: "redis", backend, redis: Some((server, connection)) }
@@ -152,10 +155,21 @@ impl Backend for Rig {
         &self,
         claim: &Claim,
         user: &str,
+        number: Option<HiddenNumber>,
         sealed: Vec<u8>,
         collect: Duration,
-    ) -> Result<Result<bool, PhoneRefusal>, StoreError> {
-        self.checked(self.backend.confirm(claim, user, sealed, collect)).await
+    ) -> Result<Result<ConfirmDone, PhoneRefusal>, StoreError> {
+        self.checked(self.backend.confirm(claim, user, number, sealed, collect)).await
+    }
+    async fn look(
+        &self,
+        id: LoginId,
+        user: &Hash,
+    ) -> Result<(Option<Login>, Standing), StoreError> {
+        self.checked(self.backend.look(id, user)).await
+    }
+    async fn note(&self, user: &Hash, note: Note) -> Result<(), StoreError> {
+        self.checked(self.backend.note(user, note)).await
     }
     async fn deny(
         &self,
@@ -285,6 +299,7 @@ impl Subject {
             claim: self.claim(number, user).hash(),
             answer,
             profile: Profile::default(),
+            matching: None,
         }
     }
 
@@ -313,9 +328,28 @@ impl Subject {
         }
     }
 
+    /// Confirms without a number; whether that is a repetition.
     async fn confirm(&self, rig: &Rig, number: u32, user: &str) -> Result<bool, PhoneRefusal> {
+        self.confirm_with(rig, number, user, None).await.map(|done| done.repeated)
+    }
+
+    /// Confirms with the digits that a person typed.
+    async fn confirm_with(
+        &self,
+        rig: &Rig,
+        number: u32,
+        user: &str,
+        digits: Option<u64>,
+    ) -> Result<ConfirmDone, PhoneRefusal> {
         let claim = self.claim(number, user);
-        rig.confirm(&claim, user, b"sealed".to_vec(), COLLECT).await.expect("the store answers")
+        let digits = digits.map(|digits| self.hidden(number, user, digits));
+        let confirmed = rig.confirm(&claim, user, digits, b"sealed".to_vec(), COLLECT).await;
+        confirmed.expect("the store answers")
+    }
+
+    /// These digits as the record of this user's scan has them.
+    fn hidden(&self, number: u32, user: &str, digits: u64) -> HiddenNumber {
+        MatchNumber::from_number(digits).expect("two digits").hidden(&self.claim(number, user))
     }
 
     async fn deny(&self, rig: &Rig, number: u32, user: &str) -> Result<bool, PhoneRefusal> {
@@ -378,8 +412,13 @@ fn approve() -> Then {
 }
 
 fn claim() -> Then {
+    claim_with(None)
+}
+
+/// A claim that asks for a number.
+fn claim_with(number: Option<HiddenNumber>) -> Then {
     let name = Some("Älice".to_owned());
-    Then::Claim(Profile { name, picture: None })
+    Then::Claim(Profile { name, picture: None }, number)
 }
 
 fn assert_close(left: Timestamp, right: Timestamp) {

@@ -5,7 +5,7 @@ use scanlogin::{
         Answer, Because, CONFIRM, Ending, GRACE, PhoneRefusal, Profile, Protocol, RECEIPT, State,
         Then,
     },
-    store::{Backend, ScanDone},
+    store::{Backend, ConfirmDone, ScanDone},
 };
 
 use super::{COLLECT, SECOND, Subject, WAIT, approve, assert_close, claim, facts, on_both};
@@ -21,7 +21,12 @@ async fn a_scan_in_one_step_leaves_the_sealed_token_for_the_browser() {
             let done = login.scan(rig, 1, "alice", approve()).await;
             assert_eq!(
                 done,
-                Ok(ScanDone { answer: Answer::Approved, repeated: false, facts: None })
+                Ok(ScanDone {
+                    answer: Answer::Approved,
+                    repeated: false,
+                    facts: None,
+                    asks_number: false
+                })
             );
             let record = login.record(rig).await;
             let State::Approved { collect_until, scan, sealed } = &record.state else {
@@ -43,7 +48,8 @@ async fn a_scan_in_one_step_leaves_the_sealed_token_for_the_browser() {
 #[tokio::test]
 async fn the_phone_that_scanned_is_told_the_same_whatever_came_after() {
     on_both(async |rig| {
-        let repeated = |answer| Ok(ScanDone { answer, repeated: true, facts: None });
+        let repeated =
+            |answer| Ok(ScanDone { answer, repeated: true, facts: None, asks_number: false });
         let login = Subject::created(rig, Protocol::Json).await;
         login.scan(rig, 1, "alice", approve()).await.unwrap();
         let other_token = Then::Approve { sealed: b"another".to_vec(), collect: SECOND };
@@ -188,8 +194,11 @@ async fn a_scan_in_two_steps_shows_the_browsers_facts_and_keeps_who_scanned() {
         let State::Scanned { deadline, scan } = &record.state else { panic!("scanned") };
         assert_close(*deadline, rig.now() + CONFIRM);
         assert_eq!(scan.profile, Profile { name: Some("Älice".into()), picture: None });
-        assert_eq!(login.confirm(rig, 1, "alice").await, Ok(false));
-        assert_eq!(login.confirm(rig, 1, "alice").await, Ok(true), "a repetition");
+        let confirmed = login.confirm_with(rig, 1, "alice", None).await.unwrap();
+        let wanted = ConfirmDone { repeated: false, ip: Some(facts().ip) };
+        assert_eq!(confirmed, wanted, "who confirms takes the address along");
+        let confirmed = login.confirm_with(rig, 1, "alice", None).await.unwrap();
+        assert_eq!(confirmed, ConfirmDone { repeated: true, ip: None });
         let record = login.record(rig).await;
         let State::Approved { collect_until, sealed, .. } = &record.state else { panic!() };
         assert_close(*collect_until, rig.now() + COLLECT);
@@ -228,7 +237,7 @@ async fn a_claim_is_good_only_for_its_user() {
         let login = Subject::created(rig, Protocol::Json).await;
         login.scan(rig, 1, "alice", claim()).await.unwrap();
         let hers = login.claim(1, "alice");
-        let confirmed = rig.confirm(&hers, "mallory", b"x".to_vec(), COLLECT).await.unwrap();
+        let confirmed = rig.confirm(&hers, "mallory", None, b"x".to_vec(), COLLECT).await.unwrap();
         assert_eq!(confirmed, Err(NotYours));
         assert_eq!(rig.deny(&hers, "mallory").await.unwrap(), Err(NotYours));
         // Nor does one's own claim open another's scan.

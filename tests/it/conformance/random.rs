@@ -15,7 +15,7 @@ use scanlogin::{
     store::{Backend, EndDone, ResumeDone},
 };
 
-use super::{COLLECT, Rig, SECOND, Subject, approve, assert_close, claim};
+use super::{COLLECT, Rig, SECOND, Subject, approve, assert_close, claim_with};
 
 const USERS: [&str; 2] = ["alice", "bob"];
 const ROTATE: Duration = Duration::from_secs(30);
@@ -33,10 +33,10 @@ enum Start {
 
 #[derive(Clone, Copy, Debug)]
 enum Operation {
-    Scan { number: u32, user: &'static str, confirm: bool },
+    Scan { number: u32, user: &'static str, confirm: bool, digits: Option<u64> },
+    Confirm { number: u32, of: &'static str, by: &'static str, digits: Option<u64> },
     Reserve { number: u32, user: &'static str, lease: u32 },
     Release { number: u32, user: &'static str },
-    Confirm { number: u32, of: &'static str, by: &'static str },
     Deny { number: u32, of: &'static str, by: &'static str },
     Acknowledge { epoch: u32, user: &'static str },
     End { epoch: u32, because: Because },
@@ -67,13 +67,16 @@ fn operation() -> impl Strategy<Value = Operation> {
     let number = || 1..5_u32;
     let epoch = || prop_oneof![3 => 1..3_u32, 1 => 0..5_u32];
     let because = select(&[Because::Deadline, Because::Left, Because::Lost][..]);
+    // Few, so that a confirmation brings the right ones now and then.
+    let digits = || select(&[None, Some(7), Some(42)][..]);
     prop_oneof![
-        4 => (number(), user(), any::<bool>())
-            .prop_map(|(number, user, confirm)| Scan { number, user, confirm }),
+        4 => (number(), user(), any::<bool>(), digits())
+            .prop_map(|(number, user, confirm, digits)| Scan { number, user, confirm, digits }),
         2 => (number(), user(), select(&[0, 60][..]))
             .prop_map(|(number, user, lease)| Reserve { number, user, lease }),
         1 => (number(), user()).prop_map(|(number, user)| Release { number, user }),
-        2 => (number(), user(), user()).prop_map(|(number, of, by)| Confirm { number, of, by }),
+        3 => (number(), user(), user(), digits())
+            .prop_map(|(number, of, by, digits)| Confirm { number, of, by, digits }),
         1 => (number(), user(), user()).prop_map(|(number, of, by)| Deny { number, of, by }),
         2 => (epoch(), user()).prop_map(|(epoch, user)| Acknowledge { epoch, user }),
         2 => (epoch(), because).prop_map(|(epoch, because)| End { epoch, because }),
@@ -123,10 +126,14 @@ async fn begin(rig: &Rig, login: &Subject, start: Start) {
 async fn run(rig: &Rig, login: &Subject, operation: Operation) -> (String, Option<Login>) {
     let text = |result: &dyn std::fmt::Debug| (format!("{result:?}"), None);
     match operation {
-        Operation::Scan { number, user, confirm } => {
-            let then = if confirm { claim() } else { approve() };
+        Operation::Scan { number, user, confirm, digits } => {
+            let hidden = digits.map(|digits| login.hidden(number, user, digits));
+            let then = if confirm { claim_with(hidden) } else { approve() };
             let done = login.scan(rig, number, user, then).await;
-            let done = done.map(|d| (d.answer, d.repeated, d.facts.map(|(facts, _)| facts)));
+            let done = done.map(|done| {
+                let facts = done.facts.map(|(facts, _)| facts);
+                (done.answer, done.repeated, facts, done.asks_number)
+            });
             text(&done)
         }
         Operation::Reserve { number, user, lease } => {
@@ -137,9 +144,11 @@ async fn run(rig: &Rig, login: &Subject, operation: Operation) -> (String, Optio
             let code = login.seed.code(number).hash();
             text(&rig.release(login.id, &code, user).await.unwrap())
         }
-        Operation::Confirm { number, of, by } => {
-            let claim = login.claim(number, of);
-            text(&rig.confirm(&claim, by, b"sealed".to_vec(), COLLECT).await.unwrap())
+        Operation::Confirm { number, of, by, digits } => {
+            let (claim, digits) =
+                (login.claim(number, of), digits.map(|digits| login.hidden(number, of, digits)));
+            let sealed = b"sealed".to_vec();
+            text(&rig.confirm(&claim, by, digits, sealed, COLLECT).await.unwrap())
         }
         Operation::Deny { number, of, by } => {
             text(&rig.deny(&login.claim(number, of), by).await.unwrap())

@@ -2,7 +2,7 @@
 
 use scanlogin::{
     login::{Answer, PhoneRefusal, Protocol, State},
-    store::Backend,
+    store::{Backend, ResumeDone},
 };
 
 use super::{Duration, Rig, SECOND, Subject, WAIT, approve, claim, on_both};
@@ -106,7 +106,8 @@ async fn what_is_kept_can_be_resumed_and_ends_as_any_other() {
     on_both(async |rig| {
         let login = Subject::created(rig, Protocol::Json).await;
         login.reserve(rig, 1, "alice", LEASE).await.unwrap();
-        let resumed = login.resumed(rig).await.expect("it is open");
+        let resumed = rig.resume(login.id, &login.seed.proof()).await.unwrap();
+        let ResumeDone::Resumed(resumed) = resumed else { panic!("{resumed:?}") };
         assert!(resumed.reserved.is_some());
         let over = Subject::aged(rig, WAIT + SECOND, None).await;
         assert_eq!(over.reserve(rig, 1, "alice", LEASE).await, Err(Unknown));

@@ -38,7 +38,8 @@ async fn ended(thread: Ended) -> Result<(), RunError> {
     thread.join().expect("an error, not a panic")
 }
 
-const PARTS: [Part; 4] = [Part::Feed, Part::Registry, Part::Server, Part::Admin];
+const PARTS: [Part; 6] =
+    [Part::Feed, Part::Registry, Part::Server, Part::Admin, Part::KeySet, Part::Revoker];
 
 /// Whether the instance ends, each time that a part of it dies. `main` makes exit code 1 of it.
 async fn dies(settings: &Settings, parts: &[Part]) {

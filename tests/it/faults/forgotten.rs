@@ -20,19 +20,24 @@ async fn forgotten(pair: &mut Pair) -> (String, String) {
     (key, resume)
 }
 
-#[tokio::test]
-async fn who_comes_back_elsewhere_before_redis_was_reminded_of_the_login_goes_on_with_it() {
-    let mut pair = Pair::start(Options::default()).await;
+/// The browser of such a login has come back to the other instance, which has not found it.
+pub(super) async fn asked_for_in_vain(options: Options) -> (Pair, Waiter) {
+    let mut pair = Pair::start(options).await;
     let (key, resume) = forgotten(&mut pair).await;
-    let mut browser = Browser::resume(pair.direct.address, &resume).await;
+    let browser = Browser::resume(pair.direct.address, &resume).await;
     eventually("it has been looked for in vain", || async {
         let asked = pair.direct.metric("scanlogin_store_seconds_count{operation=\"resume\"}").await;
         (asked >= 1.0).then_some(())
     })
     .await;
+    (pair, Waiter { browser, json: true, key, resume, user: "alice".into() })
+}
+
+#[tokio::test]
+async fn who_comes_back_elsewhere_before_redis_was_reminded_of_the_login_goes_on_with_it() {
+    let (pair, mut waiter) = asked_for_in_vain(Options::default()).await;
     pair.proxy.restore();
-    assert_eq!(browser.message().await["key"], key.as_str());
-    let mut waiter = Waiter { browser, json: true, key, resume, user: "alice".into() };
+    assert_eq!(waiter.browser.message().await["key"], waiter.key.as_str());
     waiter.is_scanned(pair.direct.address).await;
     waiter.gets_its_token().await;
 }

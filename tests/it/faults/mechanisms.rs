@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use scanlogin::{app::Options, feed::Mechanisms};
 
-use super::{Pair, Waiter};
+use super::{Pair, Waiter, forgotten};
 use crate::helpers::eventually;
 
 /// Longer than the probe's interval and its timeout.
@@ -26,7 +26,7 @@ async fn survives_deafness(mechanisms: Mechanisms) -> bool {
 
 #[tokio::test]
 async fn without_the_probe_a_browser_starves_behind_a_half_open_feed() {
-    assert!(!survives_deafness(Mechanisms { probe: false, resync: true }).await);
+    assert!(!survives_deafness(Mechanisms { probe: false, ..Mechanisms::default() }).await);
 }
 
 #[tokio::test]
@@ -50,10 +50,28 @@ async fn survives_an_outage(mechanisms: Mechanisms) -> bool {
 
 #[tokio::test]
 async fn without_the_resync_a_login_approved_during_an_outage_is_missed() {
-    assert!(!survives_an_outage(Mechanisms { probe: true, resync: false }).await);
+    assert!(!survives_an_outage(Mechanisms { resync: false, ..Mechanisms::default() }).await);
 }
 
 #[tokio::test]
 async fn with_the_resync_it_is_found() {
     assert!(survives_an_outage(Mechanisms::default()).await);
+}
+
+/// Whether a browser goes on with its login that comes back elsewhere before Redis, which forgot
+/// it, was reminded.
+async fn survives_forgetting(mechanisms: Mechanisms) -> bool {
+    let (pair, mut waiter) = forgotten::asked_for_in_vain(with(mechanisms)).await;
+    pair.proxy.restore();
+    waiter.browser.message().await["type"] == "key"
+}
+
+#[tokio::test]
+async fn without_doubt_a_login_that_redis_forgot_is_told_to_be_over() {
+    assert!(!survives_forgetting(Mechanisms { doubt: false, ..Mechanisms::default() }).await);
+}
+
+#[tokio::test]
+async fn with_doubt_it_goes_on() {
+    assert!(survives_forgetting(Mechanisms::default()).await);
 }

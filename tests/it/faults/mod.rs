@@ -121,7 +121,7 @@ impl Pair {
         let redis = RedisServer::start().await;
         let proxy = Proxy::to_port(redis.port);
         let settings = Settings::redis(&redis);
-        let direct = Service::start(settings.clone()).await;
+        let direct = Service::with_options(settings.clone(), options.clone()).await;
         let settings = settings.with("REDIS_URL", &proxy.redis_url());
         let through = Service::with_options(settings, options).await;
         Self { through, direct, proxy, redis }

@@ -52,7 +52,12 @@ impl RedisServer {
 
     pub(crate) async fn connection(&self) -> MultiplexedConnection {
         let client = redis::Client::open(self.url()).expect("a URL");
-        client.get_multiplexed_async_connection().await.expect("redis-server answers")
+        // The client's own patience is a second, which a machine full of tests may take.
+        let config = redis::AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(super::PATIENCE))
+            .set_response_timeout(Some(super::PATIENCE));
+        let connection = client.get_multiplexed_async_connection_with_config(&config).await;
+        connection.expect("redis-server answers")
     }
 
     /// Runs one command.

@@ -36,6 +36,7 @@ impl Settings {
             .with("TOKEN_SECRET", TOKEN_SECRET)
             .with("CONNECTS_PER_MINUTE", "0")
             .with("SCANS_PER_MINUTE", "0")
+            .with("CLAIMS_PER_USER", "0")
             .with("DRAIN_SECONDS", "0")
             .with("WORKERS", "2")
             .with("LOG_FORMAT", "json")

@@ -11,6 +11,7 @@ use actix_web::{
     App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, http::StatusCode, web,
 };
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::free_port;
 
@@ -18,6 +19,21 @@ use super::free_port;
 #[derive(Clone, Debug)]
 pub(crate) struct Heard {
     pub(crate) path: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
+}
+
+impl Heard {
+    /// A header's text; empty where there is none.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let found = self.headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name));
+        found.map_or("", |(_, value)| value)
+    }
+
+    /// The body.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).expect("JSON")
+    }
 }
 
 /// What it answers.
@@ -29,6 +45,22 @@ pub(crate) enum Reply {
     Redirect(String),
     /// Takes the request and says nothing for longer than anybody should wait.
     Never,
+    /// Says so as soon as the gate is open.
+    Held(Gate, Box<Reply>),
+}
+
+/// Holds answers back until the test opens it.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate(Arc<Semaphore>);
+
+impl Gate {
+    pub(crate) fn closed() -> Self {
+        Self(Arc::new(Semaphore::new(0)))
+    }
+
+    pub(crate) fn open(&self) {
+        self.0.add_permits(Semaphore::MAX_PERMITS);
+    }
 }
 
 type Answering = dyn Fn(&Heard) -> Reply + Send + Sync;
@@ -110,18 +142,26 @@ impl Drop for Upstream {
     }
 }
 
-async fn serve(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
-    let heard = Heard { path: request.path().into() };
+async fn serve(request: HttpRequest, body: String, state: web::Data<State>) -> HttpResponse {
+    let headers = request.headers().iter();
+    let headers = headers
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()));
+    let heard = Heard { path: request.path().into(), headers: headers.collect(), body };
     state.heard.lock().expect("never poisoned").push(heard.clone());
     let answering = state.answering.lock().expect("never poisoned").clone();
-    match answering(&heard) {
+    let mut reply = answering(&heard);
+    while let Reply::Held(gate, then) = reply {
+        let _ = gate.0.acquire().await;
+        reply = *then;
+    }
+    match reply {
         Reply::Json(value) => HttpResponse::Ok().json(value),
         Reply::Status(status) => {
             HttpResponse::build(StatusCode::from_u16(status).expect("a status")).finish()
         }
         Reply::Text(text) => HttpResponse::Ok().body(text),
         Reply::Redirect(to) => HttpResponse::Found().insert_header(("Location", to)).finish(),
-        Reply::Never => {
+        Reply::Held(..) | Reply::Never => {
             tokio::time::sleep(Duration::from_secs(600)).await;
             HttpResponse::Ok().finish()
         }

@@ -4,6 +4,9 @@ mod app_keys;
 mod key_set;
 mod rotation;
 mod web_keys;
+mod webhook;
+mod webhook_fails;
+mod webhook_revokes;
 
 use serde_json::{Value, json};
 

@@ -48,6 +48,9 @@ pub(super) struct Fault {
     pub(super) store_lost: bool,
     /// An instance ended.
     pub(super) instance_lost: bool,
+    /// Lines between browsers and an instance were cut, or carried nothing for a while: what a
+    /// browser said then may not have arrived.
+    pub(super) browsers_lost: bool,
 }
 
 pub(super) struct World {
@@ -164,13 +167,12 @@ impl World {
             }
         };
         let what = format!("{what} (instance {which})");
-        Fault { what, from, to: self.start.elapsed(), store_lost, instance_lost }
+        let browsers_lost = matches!(kind, 0 | 1 | 10 | 11);
+        Fault { what, from, to: self.start.elapsed(), store_lost, instance_lost, browsers_lost }
     }
 
     async fn kill_clients(&self, kind: &str) {
-        let client = redis::Client::open(self.redis.url()).expect("a URL");
-        let mut connection =
-            client.get_multiplexed_async_connection().await.expect("redis-server answers");
+        let mut connection = self.redis.connection().await;
         let mut kill = redis::cmd("CLIENT");
         kill.arg("KILL").arg("TYPE").arg(kind).arg("SKIPME").arg("yes");
         let _: i64 = kill.query_async(&mut connection).await.expect("it kills");

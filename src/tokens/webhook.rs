@@ -1,0 +1,172 @@
+//! Tokens that another server makes: asked with each login, told of each that was never delivered.
+//! What it hears and what it must answer stands in docs/webhook.md.
+
+use std::{fmt::Write, sync::Arc, time::Duration};
+
+use aws_lc_rs::hmac;
+use reqwest::{Client, Response, header::CONTENT_TYPE};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::{
+    WebToken,
+    outgoing::{self, CallError},
+};
+use crate::{
+    clock::{Clock, Timestamp},
+    config::{Config, TokenKey},
+    keys::{LoginId, user_hash},
+    metrics::{Metrics, WebhookEvent, WebhookResult},
+};
+
+/// In which our calls are signed.
+const SIGNATURE: &str = "Scanlogin-Signature";
+/// The same for every attempt to say the same.
+const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+/// Largest answer, in bytes: a token and what stands around it.
+const MAX_BODY: usize = 16 * 1024;
+/// Longest token, in bytes: it waits in the store, and goes to the browser as one frame.
+const MAX_TOKEN: usize = 4096;
+/// The longest that a token may last, in seconds (as `SCANLOGIN_TOKEN_TTL_SECONDS`).
+const MAX_EXPIRES_IN: u64 = 31_536_000;
+
+/// The server that makes our tokens.
+pub struct Webhook {
+    client: Client,
+    url: Url,
+    key: hmac::Key,
+    ttl: Duration,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+}
+
+#[derive(Serialize)]
+struct Event<'a> {
+    event: &'static str,
+    id: String,
+    user: &'a str,
+    platform: &'static str,
+    time: u64,
+}
+
+#[derive(Deserialize)]
+struct Made {
+    token: String,
+    expires_in: Option<u64>,
+}
+
+impl Webhook {
+    /// The configured one; `None` where we make the tokens ourselves.
+    ///
+    /// # Errors
+    /// Where no client can be made.
+    pub fn new(
+        config: &Config,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Result<Option<Self>, CallError> {
+        let TokenKey::Webhook(hook) = &config.token_keys.current else { return Ok(None) };
+        Ok(Some(Self {
+            client: outgoing::client().map_err(|e| CallError::Unreachable(e.to_string()))?,
+            url: hook.url.clone(),
+            key: hmac::Key::new(hmac::HMAC_SHA256, hook.secret.expose()),
+            ttl: config.token_ttl,
+            metrics,
+            clock,
+        }))
+    }
+
+    /// Has a token made for `user`, whose login this is.
+    ///
+    /// # Errors
+    /// [`CallError`]; unless it is [`CallError::Unreachable`], a token may have been made.
+    pub async fn login(&self, id: LoginId, user: &str) -> Result<WebToken, CallError> {
+        let call = async {
+            let sent = self.send("login", id, user, String::new()).await;
+            let body = outgoing::body(sent, MAX_BODY).await?;
+            self.made(&body)
+        };
+        self.measured(WebhookEvent::Login, call).await
+    }
+
+    /// Says that the token for this login of `user` was never delivered. Any status of success
+    /// will do.
+    ///
+    /// # Errors
+    /// [`CallError`]: to be tried again.
+    pub async fn revoked(&self, id: LoginId, user: &str) -> Result<(), CallError> {
+        let call = async {
+            let sent = self.send("revoked", id, user, ".revoked".into()).await;
+            match sent {
+                Ok(answer) if answer.status().is_success() => Ok(()),
+                sent => outgoing::body(sent, MAX_BODY).await.map(drop),
+            }
+        };
+        self.measured(WebhookEvent::Revoked, call).await
+    }
+
+    async fn send(
+        &self,
+        event: &'static str,
+        id: LoginId,
+        user: &str,
+        key_suffix: String,
+    ) -> Result<Response, reqwest::Error> {
+        let time = self.clock.now().as_secs();
+        let event = Event { event, id: id.to_string(), user, platform: super::PLATFORM, time };
+        let body = serde_json::to_string(&event).expect("texts and a number");
+        self.client
+            .post(self.url.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .header(IDEMPOTENCY_KEY, format!("{id}.{}{key_suffix}", user_hash(user)))
+            .header(SIGNATURE, self.signature(time, &body))
+            .body(body)
+            .send()
+            .await
+    }
+
+    /// `t=<seconds>,v1=<HMAC-SHA256 of t.body, in hex>`.
+    fn signature(&self, time: u64, body: &str) -> String {
+        let tag = hmac::sign(&self.key, format!("{time}.{body}").as_bytes());
+        let mut text = format!("t={time},v1=");
+        for byte in tag.as_ref() {
+            // Writing into a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        text
+    }
+
+    fn made(&self, body: &[u8]) -> Result<WebToken, CallError> {
+        let invalid = |what: &str| CallError::Invalid(what.into());
+        let Made { token, expires_in } = serde_json::from_slice(body)
+            .map_err(|_| invalid("is not JSON with a text field 'token'"))?;
+        if token.is_empty() || token.len() > MAX_TOKEN || token.contains(char::is_control) {
+            return Err(invalid("has a token that is empty, over 4096 bytes or no plain text"));
+        }
+        let seconds = expires_in.unwrap_or(self.ttl.as_secs());
+        if !(1..=MAX_EXPIRES_IN).contains(&seconds) {
+            return Err(invalid("has an 'expires_in' that is not from 1 to 31536000"));
+        }
+        let expires_at = (self.clock.now() + Duration::from_secs(seconds)).as_secs();
+        Ok(WebToken { token, expires_at })
+    }
+
+    async fn measured<T>(
+        &self,
+        event: WebhookEvent,
+        call: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
+        let start: Timestamp = self.clock.now();
+        let result = call.await;
+        self.metrics.webhook_seconds.observe(event, self.clock.now().since(start));
+        let label = match &result {
+            Ok(_) => WebhookResult::Ok,
+            Err(CallError::Unreachable(_)) => WebhookResult::Unreachable,
+            Err(CallError::NoAnswer(_)) => WebhookResult::NoAnswer,
+            Err(CallError::Status(_)) => WebhookResult::Status,
+            Err(CallError::Invalid(_)) => WebhookResult::Invalid,
+        };
+        self.metrics.webhook_requests.inc(event, label);
+        result
+    }
+}

@@ -1,0 +1,87 @@
+//! Who has missed the number in three logins may not scan for a while.
+
+use std::time::Duration;
+
+use scanlogin::{
+    app::Options,
+    clock::{Clock, Timestamp},
+    login::LOCK,
+};
+use serde_json::Value;
+
+use super::{confirm, matching, other_than, scanned};
+use crate::helpers::{Answer, Browser, Phone, RedisServer, Service, Settings, phone::now};
+
+/// Ends one login by wrong numbers.
+async fn miss(service: &Service, phone: &Phone) {
+    let (_browser, asked, told) = scanned(service, phone).await;
+    let wrong = other_than(told["match"].as_str().unwrap());
+    for _ in 0..3 {
+        assert_eq!(confirm(phone, asked.text("claim"), &wrong).await.codes(), (403, -7));
+    }
+}
+
+async fn try_scan(service: &Service, phone: &Phone) -> (Browser, Value, Answer) {
+    let (browser, key) = Browser::json(service.address).await;
+    let answer = phone.scan(key["key"].as_str().unwrap()).await;
+    (browser, key, answer)
+}
+
+#[tokio::test]
+async fn three_logins_missed_lock_the_user_on_every_instance_and_nobody_else() {
+    let redis = RedisServer::start().await;
+    let settings = || matching("always")(Settings::redis(&redis));
+    let services = [Service::start(settings()).await, Service::start(settings()).await];
+    let alice = Phone::of(services[0].address, "alice");
+    // Claimed before the lock: it may still be decided, and its scan repeated.
+    let (mut open, open_key) = Browser::json(services[0].address).await;
+    let open_key = open_key["key"].as_str().unwrap();
+    let asked = alice.scan(open_key).await;
+    let told = open.message_of("scanned").await;
+    for round in 0..3 {
+        miss(&services[round % 2], &Phone::of(services[round % 2].address, "alice")).await;
+    }
+    for service in &services {
+        let phone = Phone::of(service.address, "alice");
+        let (mut browser, key, locked) = try_scan(service, &phone).await;
+        assert_eq!(locked.codes(), (429, -4));
+        let wait: u64 = locked.header("retry-after").parse().unwrap();
+        assert!((1..=900).contains(&wait), "{wait}");
+        let nothing = browser.next_within(Duration::from_millis(200)).await;
+        assert_eq!(nothing, None, "the login is as it was");
+        let bob = phone.lent_to("bob").scan(key["key"].as_str().unwrap()).await;
+        assert_eq!(bob.codes(), (200, 101));
+        // Not even whether a key exists is told.
+        assert_eq!(phone.scan(&"A".repeat(43)).await.codes(), (429, -4));
+        assert_eq!(service.metric("scanlogin_scans_total{result=\"locked\"}").await, 2.0);
+    }
+    let again = alice.scan(open_key).await;
+    assert_eq!((again.codes(), again.text("claim")), ((200, 101), asked.text("claim")));
+    let digits = told["match"].as_str().unwrap();
+    assert_eq!(confirm(&alice, asked.text("claim"), digits).await.codes(), (200, 100));
+    assert_eq!(open.message().await["type"], "token");
+    // Nobody who reads Redis sees who is locked.
+    for key in redis.keys().await.iter().filter(|key| key.contains(":h:")) {
+        let value: Vec<u8> = redis.command(&["GET", key]).await;
+        assert!(!value.windows(5).any(|window| window == b"alice") && !key.contains("alice"));
+    }
+}
+
+#[tokio::test]
+async fn after_a_quarter_of_an_hour_the_user_may_scan_again() {
+    let clock = Clock::manual(Timestamp::default() + Duration::from_secs(now()));
+    let options = Options { clock: clock.clone(), ..Options::default() };
+    let settings = matching("always")(Settings::embedded());
+    let service = Service::with_options(settings, options).await;
+    let phone = Phone::of(service.address, "alice");
+    for _ in 0..3 {
+        miss(&service, &phone).await;
+    }
+    let second = Duration::from_secs(1);
+    clock.advance(LOCK - second);
+    let (_browser, _, locked) = try_scan(&service, &phone).await;
+    assert_eq!((locked.codes(), locked.header("retry-after")), ((429, -4), "1"));
+    clock.advance(second);
+    let (_browser, _, free) = try_scan(&service, &phone).await;
+    assert_eq!(free.codes(), (200, 101));
+}
