@@ -54,6 +54,8 @@ pub(super) fn serve(listener: TcpListener, shared: Shared) -> std::io::Result<Se
             };
             HttpService::build()
                 .keep_alive(KEEP_ALIVE)
+                // Whoever closes has gone: an answer that is held open for it ends at once.
+                .h1_allow_half_closed(false)
                 .client_request_timeout(HEAD_TIME)
                 .client_disconnect_timeout(Duration::from_secs(1))
                 .tcp_nodelay(true)

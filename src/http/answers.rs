@@ -186,3 +186,33 @@ pub(super) struct DemoToken {
     msg: String,
     token: String,
 }
+
+/// The next messages of a login.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct News {
+    #[schemars(extend("const" = 100))]
+    code: i32,
+    #[schemars(extend("const" = "OK"))]
+    msg: String,
+    /// As on the socket.
+    frames: Vec<Message>,
+    /// The close code, where the login has left this line.
+    close: Option<u16>,
+}
+
+/// A message of `scanlogin.v1`, described in the README.
+#[derive(JsonSchema)]
+pub(super) struct Message {
+    r#type: String,
+}
+
+/// What the browser said is done.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct Heard {
+    #[schemars(extend("const" = 100))]
+    code: i32,
+    #[schemars(extend("const" = "OK"))]
+    msg: String,
+}

@@ -33,7 +33,7 @@ pub(super) fn set(token: &str, seconds: u64) -> Result<HeaderValue, ApiError> {
     // The octets of a cookie's value (RFC 6265, 4.1.1); a JWT has no others.
     let is_octet = |byte: &u8| byte.is_ascii_graphic() && !br#"",;\"#.contains(byte);
     let value = cookie(token, seconds);
-    if value.len() > MAX_COOKIE || !token.as_bytes().iter().all(|byte| is_octet(byte)) {
+    if value.len() > MAX_COOKIE || !token.as_bytes().iter().all(is_octet) {
         return Err(ApiError::TokenIsNoCookie);
     }
     HeaderValue::from_str(&value).map_err(|_| ApiError::TokenIsNoCookie)

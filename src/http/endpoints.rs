@@ -11,7 +11,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use super::{
     CLAIM_HEADER, answers, demo, open, openapi,
     openapi::{Auth, Operation, Place, schema},
-    redeem, scan, script, serve_document, verify, weblogin,
+    redeem, scan, script, serve_document, stream, verify, weblogin,
 };
 use crate::{error::ApiError, tokens::DemoUser};
 
@@ -104,6 +104,30 @@ impl Endpoint {
 pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
     let mut all = vec![
         Endpoint::at("/ws").get(web::route().to(open), socket),
+        Endpoint::at("/stream").cors().post(web::route().to(stream::stream), || {
+            admits(Operation::new("stream", "Wait for a login over an event stream"))
+                .body::<stream::OpenBody>()
+                .serves(
+                    "text/event-stream",
+                    stream::UNCACHED,
+                    "The socket's messages as events, then `close`",
+                )
+        }),
+        Endpoint::at("/stream/poll").cors().post(web::route().to(stream::poll), || {
+            admits(Operation::new("poll", "Wait for the next message of a login, at most 25 s"))
+                .body::<stream::OpenBody>()
+                .answers::<answers::News>("What is new, if anything")
+        }),
+        Endpoint::at("/stream/message").cors().post(web::route().to(stream::message), || {
+            called_by_page(Operation::new("message", "What a browser without a socket says"))
+                .body::<stream::MessageBody>()
+                .answers::<answers::Heard>("Done")
+                .refused(&[
+                    ApiError::UnknownKey,
+                    ApiError::Limited(Duration::from_secs(1)),
+                    ApiError::StoreAway,
+                ])
+        }),
         Endpoint::at("/scan").cors().post(web::route().to(scan::scan), || {
             waits(decides(Operation::new("scan", "Log in the browser that shows this key")))
                 .body::<scan::KeyBody>()
@@ -284,6 +308,18 @@ fn demo_endpoints() -> Vec<Endpoint> {
 /// Pages may call it, those of listed origins.
 fn called_by_page(operation: Operation) -> Operation {
     operation.refused(&[ApiError::Host, ApiError::Origin])
+}
+
+/// Whoever asks gets a place among those who wait, or not.
+fn admits(operation: Operation) -> Operation {
+    called_by_page(operation)
+        .parameter(Place::Query, "qr", false, "`svg`: the key comes drawn, too", schema::<String>)
+        .refused(&[
+            ApiError::Limited(Duration::from_secs(1)),
+            ApiError::Full,
+            ApiError::Draining,
+            ApiError::StoreAway,
+        ])
 }
 
 /// What the calls have in common in which a phone decides something.

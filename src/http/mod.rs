@@ -14,6 +14,7 @@ mod redeem;
 mod risk;
 mod scan;
 mod script;
+mod stream;
 mod verify;
 mod weblogin;
 

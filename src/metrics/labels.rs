@@ -29,12 +29,16 @@ macro_rules! labels {
 }
 
 labels! {
-    /// The protocol of a socket.
+    /// The protocol of a socket, or what stands for one.
     ProtocolLabel {
         /// Bare strings.
         Plain = "plain",
         /// `scanlogin.v1`.
         Json = "json",
+        /// The same over an event stream.
+        Stream = "stream",
+        /// The same over long polling: one for each poll.
+        Poll = "poll",
     }
 }
 
@@ -281,6 +285,12 @@ labels! {
     Route {
         /// `/ws`.
         Ws = "/ws",
+        /// `/stream`.
+        Stream = "/stream",
+        /// `/stream/poll`.
+        Poll = "/stream/poll",
+        /// `/stream/message`.
+        Message = "/stream/message",
         /// `/scan`.
         Scan = "/scan",
         /// `/scan/confirm`.

@@ -3,6 +3,9 @@
 //! Everything is checked while it is still a request ([`open`]); refusing costs nothing. What needs
 //! actix-web-actors stays in this folder.
 
+pub mod answer;
+mod line;
+pub mod message;
 mod qr;
 pub mod transport;
 pub mod upgrade;
@@ -24,6 +27,7 @@ use tokio::sync::Notify;
 
 pub use self::waiting::Waiting;
 use self::{
+    line::Line,
     transport::{Incoming, MAX_FRAME, Pump, Pumped, Wire},
     upgrade::UpgradeHook,
     waiting::Opening,
@@ -222,10 +226,7 @@ struct Wanted {
 /// Every refusal before the upgrade.
 pub async fn open(request: HttpRequest, worker: Rc<Worker>) -> Result<HttpResponse, ApiError> {
     let opened = worker.clock.now();
-    let refuse = |reason, error| {
-        worker.metrics.sockets_refused.inc(reason);
-        error
-    };
+    let refuse = |reason, error| worker.refuse(reason, error);
     let client = Client::of(&request, &worker.config);
     client.check_host(&worker.config).map_err(|e| refuse(RefusedReason::Host, e))?;
     client.check_origin(&worker.config).map_err(|e| refuse(RefusedReason::Origin, e))?;
@@ -233,24 +234,8 @@ pub async fn open(request: HttpRequest, worker: Rc<Worker>) -> Result<HttpRespon
         .map_err(|error| refuse(RefusedReason::Handshake, handshake_error(&error)))?;
     let wanted =
         wanted(&request, &worker.config).map_err(|e| refuse(RefusedReason::Protocol, e))?;
-    if worker.admission.is_closed() {
-        return Err(refuse(RefusedReason::Draining, ApiError::Draining));
-    }
-    let limit = if wanted.resume { &worker.limits.resumes } else { &worker.limits.connects };
-    limit
-        .check(client.limit_key())
-        .map_err(|wait| refuse(RefusedReason::Limited, ApiError::Limited(wait)))?;
-    let seat =
-        worker.admission.enter().ok_or_else(|| refuse(RefusedReason::Full, ApiError::Full))?;
-    let conn = ConnId::next();
-    let reserved = if wanted.resume {
-        None
-    } else {
-        let reserved = Reserved::create(&worker, conn, wanted.protocol, &client)
-            .await
-            .map_err(|e| refuse(RefusedReason::Store, e))?;
-        Some(reserved)
-    };
+    let Admitted { conn, reserved, seat } =
+        Admitted::of(&worker, &client, wanted.protocol, wanted.resume).await?;
     let label = match wanted.protocol {
         Protocol::Plain => ProtocolLabel::Plain,
         Protocol::Json => {
@@ -268,7 +253,7 @@ pub async fn open(request: HttpRequest, worker: Rc<Worker>) -> Result<HttpRespon
         let metrics = worker.metrics.clone();
         let wire = Rc::new(Wire::new(io, head));
         let context = WebsocketContext::with_codec(
-            Waiting::new(worker, wire.clone(), opening),
+            Waiting::new(worker, Line::Socket(wire.clone()), opening),
             Incoming::new(wire.clone(), early),
             Codec::new().max_size(MAX_FRAME),
         );
@@ -320,17 +305,68 @@ fn wanted(request: &HttpRequest, config: &Config) -> Result<Wanted, ApiError> {
             "Logins are delivered by ticket here: only the sub-protocol scanlogin.v1 has them",
         ));
     }
-    let has = |wanted: (&str, &str)| {
-        serde_urlencoded::from_str::<Vec<(String, String)>>(request.query_string())
-            .unwrap_or_default()
-            .iter()
-            .any(|(name, value)| (name.as_str(), value.as_str()) == wanted)
-    };
-    let resume = has(("resume", "1"));
+    let resume = query_has(request, ("resume", "1"));
     if resume && protocol == Protocol::Plain {
         return Err(ApiError::Malformed("Only the sub-protocol scanlogin.v1 can resume"));
     }
-    Ok(Wanted { protocol, resume, qr_svg: has(("qr", "svg")) })
+    Ok(Wanted { protocol, resume, qr_svg: wants_qr(request) })
+}
+
+fn query_has(request: &HttpRequest, wanted: (&str, &str)) -> bool {
+    serde_urlencoded::from_str::<Vec<(String, String)>>(request.query_string())
+        .unwrap_or_default()
+        .iter()
+        .any(|(name, value)| (name.as_str(), value.as_str()) == wanted)
+}
+
+/// Whether the code is wanted drawn.
+pub fn wants_qr(request: &HttpRequest) -> bool {
+    query_has(request, ("qr", "svg"))
+}
+
+impl Worker {
+    /// Counts a refusal, and hands it on.
+    pub(crate) fn refuse(&self, reason: RefusedReason, error: ApiError) -> ApiError {
+        self.metrics.sockets_refused.inc(reason);
+        error
+    }
+}
+
+/// A place among those who wait, and the login if it is a new one.
+struct Admitted {
+    conn: ConnId,
+    reserved: Option<Reserved>,
+    seat: Seat,
+}
+
+impl Admitted {
+    /// Whoever waits, on whatever line, comes through here.
+    async fn of(
+        worker: &Rc<Worker>,
+        client: &Client,
+        protocol: Protocol,
+        resume: bool,
+    ) -> Result<Self, ApiError> {
+        if worker.admission.is_closed() {
+            return Err(worker.refuse(RefusedReason::Draining, ApiError::Draining));
+        }
+        let limit = if resume { &worker.limits.resumes } else { &worker.limits.connects };
+        limit
+            .check(client.limit_key())
+            .map_err(|wait| worker.refuse(RefusedReason::Limited, ApiError::Limited(wait)))?;
+        let full = || worker.refuse(RefusedReason::Full, ApiError::Full);
+        let seat = worker.admission.enter().ok_or_else(full)?;
+        let conn = ConnId::next();
+        let reserved = if resume {
+            None
+        } else {
+            let reserved = Reserved::create(worker, conn, protocol, client)
+                .await
+                .map_err(|e| worker.refuse(RefusedReason::Store, e))?;
+            Some(reserved)
+        };
+        Ok(Self { conn, reserved, seat })
+    }
 }
 
 /// A login that was made for a request. If the request never becomes a socket, it ends.

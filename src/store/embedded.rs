@@ -319,9 +319,9 @@ impl Backend for EmbeddedStore {
                 self.lock().users.insert(user.into(), older);
             }
         }
-        if redeemed {
-            // Its browser's socket has not heard of it; one that acknowledges by itself listens no
-            // more.
+        if redeemed || result.is_ok() {
+            // What was said in a request of its own is news to the line that the token went out on.
+            // One that acknowledges by itself listens no more.
             self.changed(id).await;
         }
         Ok(result)

@@ -17,6 +17,7 @@ mod readme;
 mod redis_outage;
 mod resume;
 mod security_page;
+mod streams;
 mod tickets;
 mod tokens;
 mod two_instances;

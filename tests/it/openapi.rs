@@ -84,6 +84,9 @@ fn no_route_of_the_public_port_is_made_outside_its_table() {
                 visit(&path, made);
                 continue;
             }
+            if path.extension().is_none_or(|extension| extension != "rs") {
+                continue;
+            }
             let text = std::fs::read_to_string(&path).expect("a text");
             for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
                 let makes = ["web::resource(", "web::scope(", ".route(\"", "#[get(", "#[post("];

@@ -23,14 +23,14 @@ VARIABLES = {
 
 OPERATIONS = ("create scan reserve release outbox confirm deny look note read redeem acknowledge end resume reclaim current revoke"
               " end_session probe").split()
-ROUTES = ("/ws /scan /scan/confirm /scan/deny /scan/outcome /verify /logout /.well-known/jwks.json /redeem /weblogin /revoke"
+ROUTES = ("/ws /stream /stream/poll /stream/message /scan /scan/confirm /scan/deny /scan/outcome /verify /logout /.well-known/jwks.json /redeem /weblogin /revoke"
           " /scanlogin.js demo other").split()
 STATUSES = "101 200 304 400 401 403 404 405 409 413 415 426 429 431 503 other".split()
 
 # name: (type, {label: values})
 METRICS = {
     "scanlogin_waiting_sockets": ("gauge", {}),
-    "scanlogin_sockets_opened_total": ("counter", {"protocol": ["plain", "json"]}),
+    "scanlogin_sockets_opened_total": ("counter", {"protocol": ["plain", "json", "stream", "poll"]}),
     "scanlogin_sockets_refused_total": (
         "counter", {"reason": "origin host limited full draining store protocol handshake".split()}),
     "scanlogin_logins_total": ("counter", {"outcome": "delivered undelivered denied expired cancelled failed".split()}),

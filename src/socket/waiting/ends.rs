@@ -4,14 +4,14 @@ use std::{rc::Rc, time::Duration};
 
 use actix::{ActorFutureExt, AsyncContext, WrapFuture};
 
-use super::{Ctx, Phase, Pushed, Waiting};
+use super::{Ctx, Phase, Pushed, Waiting, Worker};
 use crate::{
     clock::Timestamp,
     close::Close,
     login::{Because, Held, OwnerRefusal, Protocol, State},
     metrics::LoginOutcome,
     protocol::ServerMessage,
-    registry::{Detach, Reschedule, Unregister, Wake, ended},
+    registry::{ConnId, Detach, Reschedule, Unregister, Wake, ended},
     store::{EndDone, StoreError, outbox::Revocation},
 };
 
@@ -141,26 +141,34 @@ impl Waiting {
         let (worker, conn) = (self.worker.clone(), self.conn);
         let under_way = worker.background.begin();
         actix_rt::spawn(async move {
-            let id = held.id;
-            let outcome = match worker.store.end(id, held.epoch, because).await {
-                Ok(EndDone::Ended { undelivered: true }) => Some(LoginOutcome::Undelivered),
-                Ok(EndDone::Ended { undelivered: false } | EndDone::Gone) => {
-                    Some(LoginOutcome::Cancelled)
-                }
-                Ok(EndDone::Refused(OwnerRefusal::Approved | OwnerRefusal::Early, login)) => {
-                    // An approved login stays collectable.
-                    let held = Box::new(Held::of(id, held.seed.clone(), &login));
-                    return worker.registry.tell(Detach { conn, held });
-                }
-                Ok(EndDone::Refused(OwnerRefusal::Superseded, _)) => None,
-                Ok(EndDone::Refused(OwnerRefusal::Over, _)) => Some(LoginOutcome::Cancelled),
-                Err(StoreError { .. }) => Some(LoginOutcome::Failed),
-            };
-            worker.registry.tell(Unregister { id, conn });
-            if let Some(outcome) = outcome {
-                ended(&worker.metrics, id, outcome, worker.store.now().since(held.created));
-            }
+            leave(&worker, conn, held, because).await;
             drop(under_way);
         });
+    }
+}
+
+/// Ends a login whose browser has left, and counts it.
+pub(in crate::socket) async fn leave(
+    worker: &Worker,
+    conn: ConnId,
+    held: Box<Held>,
+    because: Because,
+) {
+    let id = held.id;
+    let outcome = match worker.store.end(id, held.epoch, because).await {
+        Ok(EndDone::Ended { undelivered: true }) => Some(LoginOutcome::Undelivered),
+        Ok(EndDone::Ended { undelivered: false } | EndDone::Gone) => Some(LoginOutcome::Cancelled),
+        Ok(EndDone::Refused(OwnerRefusal::Approved | OwnerRefusal::Early, login)) => {
+            // An approved login stays collectable.
+            let held = Box::new(Held::of(id, held.seed.clone(), &login));
+            return worker.registry.tell(Detach { conn, held });
+        }
+        Ok(EndDone::Refused(OwnerRefusal::Superseded, _)) => None,
+        Ok(EndDone::Refused(OwnerRefusal::Over, _)) => Some(LoginOutcome::Cancelled),
+        Err(StoreError { .. }) => Some(LoginOutcome::Failed),
+    };
+    worker.registry.tell(Unregister { id, conn });
+    if let Some(outcome) = outcome {
+        ended(&worker.metrics, id, outcome, worker.store.now().since(held.created));
     }
 }

@@ -24,7 +24,13 @@ const READ_AGAIN: Duration = Duration::from_millis(500);
 impl Waiting {
     /// Reads the record and acts on it; one read at a time.
     pub(super) fn read(&mut self, wake: Wake, ctx: &mut Ctx) {
-        let Some(held) = &self.held else { return };
+        let Some(held) = &self.held else {
+            if self.phase == Phase::Resuming {
+                // The record that is on its way may be the one from before this change.
+                self.reading = Reading::Again(wake);
+            }
+            return;
+        };
         if self.reading != Reading::Idle {
             self.reading = Reading::Again(wake);
             return;

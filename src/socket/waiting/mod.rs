@@ -23,7 +23,8 @@ use actix_http::ws::{CloseCode, CloseReason, Message};
 use actix_web_actors::ws::WebsocketContext;
 use bytes::Bytes;
 
-use super::{Seat, Worker, transport::Wire};
+pub(in crate::socket) use self::ends::leave;
+use super::{Seat, Worker, line::Line};
 use crate::{
     clock::Timestamp,
     close::Close,
@@ -81,7 +82,7 @@ enum Reading {
 /// The actor.
 pub struct Waiting {
     worker: Rc<Worker>,
-    wire: Rc<Wire>,
+    wire: Line,
     conn: ConnId,
     /// The login that this socket must still bring to an end. `None` before a resume, and after
     /// the end.
@@ -121,7 +122,7 @@ pub(super) struct Opening {
 type Ctx = WebsocketContext<Waiting>;
 
 impl Waiting {
-    pub(super) fn new(worker: Rc<Worker>, wire: Rc<Wire>, opening: Opening) -> Self {
+    pub(super) fn new(worker: Rc<Worker>, wire: Line, opening: Opening) -> Self {
         let Opening { conn, held, protocol, base, qr_svg, opened, seat } = opening;
         Self {
             worker,
@@ -230,6 +231,9 @@ impl Waiting {
         };
         let reason = CloseReason { code: CloseCode::from(code), description };
         self.wire.say(Message::Close(Some(reason)));
+        if !self.wire.hears() {
+            return ctx.stop();
+        }
         ctx.run_later(CLOSE_WAIT, |_, ctx| ctx.stop());
     }
 }
@@ -262,6 +266,21 @@ impl Actor for Waiting {
     }
 }
 
+/// The secret of a client that cannot say it in a first frame.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+pub(in crate::socket) struct Introduce(pub(in crate::socket) String);
+
+impl Handler<Introduce> for Waiting {
+    type Result = ();
+
+    fn handle(&mut self, Introduce(secret): Introduce, ctx: &mut Ctx) {
+        if self.phase == Phase::Introducing {
+            self.resume(&secret, ctx);
+        }
+    }
+}
+
 impl Wakeable for Waiting {
     fn wake(socket: &WeakAddr<Self>, wake: Wake) -> Result<(), NotWoken> {
         let addr = socket.upgrade().ok_or(NotWoken::Gone)?;
@@ -281,7 +300,7 @@ impl Handler<Wake> for Waiting {
             Wake::Missing => self.reclaim(ctx),
             Wake::Ping if self.unanswered_pings >= MAX_UNANSWERED => ctx.stop(),
             Wake::Ping => {
-                self.unanswered_pings += 1;
+                self.unanswered_pings += u8::from(self.wire.hears());
                 self.wire.say(Message::Ping(Bytes::new()));
             }
             Wake::Rotate => {

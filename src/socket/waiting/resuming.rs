@@ -4,7 +4,7 @@ use std::{rc::Rc, time::Duration};
 
 use actix::{ActorFutureExt, AsyncContext, WrapFuture};
 
-use super::{Ctx, Phase, Waiting, Worker};
+use super::{Ctx, Phase, Reading, Waiting, Worker};
 use crate::{
     clock::Timestamp,
     close::Close,
@@ -144,6 +144,10 @@ impl Waiting {
                         }
                         self.reclaim(ctx);
                     }
+                }
+                if let Reading::Again(wake) = self.reading {
+                    self.reading = Reading::Idle;
+                    self.read(wake, ctx);
                 }
             }
             Ok(None) => {

@@ -65,6 +65,8 @@ export interface Options {
   endpoint?: string | URL;
   /** Where a login is remembered over a reload. Default: `sessionStorage`. */
   storage?: Pick<Storage, 'getItem' | 'setItem' | 'removeItem'>;
+  /** The kinds of lines to try, the best first. Default: all, in this order. */
+  transports?: ('socket' | 'stream' | 'poll')[];
 }
 
 export interface ScanLoginEventMap {

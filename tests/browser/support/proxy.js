@@ -3,13 +3,13 @@ import { once } from 'node:events';
 import net from 'node:net';
 
 export async function startProxy(target) {
-  const [host, port] = target.split(':');
   const pairs = new Set();
   let down = false;
   let mute = false;
   const server = net.createServer((client) => {
     if (down) return client.destroy();
     if (mute) return void pairs.add([client.on('error', () => {})]);
+    const [host, port] = target.split(':');
     const upstream = net.connect({ host, port });
     const pair = [client, upstream];
     pairs.add(pair);
@@ -26,6 +26,10 @@ export async function startProxy(target) {
   return {
     origin: `http://127.0.0.1:${server.address().port}`,
     cut,
+    /** From now on new connections lead there. */
+    leadTo(address) {
+      target = address;
+    },
     goDown() {
       down = true;
       cut();

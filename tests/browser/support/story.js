@@ -6,6 +6,7 @@ import jsQR from 'jsqr';
 import { chromium } from 'playwright-core';
 import { PNG } from 'pngjs';
 import { startHost } from './host.js';
+import { startNginx } from './nginx.js';
 import { startProxy } from './proxy.js';
 import { startService } from './service.js';
 
@@ -26,13 +27,15 @@ after(() => browser.close());
  * `env`: settings of the service. `proxied`: pages reach it over a line that the story can cut.
  * `embed`: a page of somebody else's, made for the origin of the service; it is served from an origin of its own.
  * `headers`: of that page, made for the same.
+ * `nginx`: what stands in front of the service; without `proxied` pages reach it there.
  * `expected`: console errors that belong to the story, such as the browser's own line for an answer of 404.
  */
-export function story(name, { env, proxied = false, embed, headers, expected = [] }, tell) {
+export function story(name, { env, proxied = false, nginx: settings, embed, headers, expected = [] }, tell) {
   test(name, { timeout: 90_000 }, async () => {
     const service = await startService(env);
     const proxy = proxied ? await startProxy(service.address) : undefined;
-    const origin = proxy?.origin ?? service.origin;
+    const nginx = settings ? await startNginx(service.address, settings) : undefined;
+    const origin = proxy?.origin ?? (nginx ? `http://${nginx.address}` : service.origin);
     const host = embed ? await startHost(embed(origin), headers?.(origin)) : undefined;
     const contexts = [];
     const bad = [];
@@ -50,11 +53,12 @@ export function story(name, { env, proxied = false, embed, headers, expected = [
     }
 
     try {
-      await tell({ open, origin, service, proxy, host });
+      await tell({ open, origin, service, proxy, nginx, host });
       assert.deepEqual(bad, []);
     } finally {
       await Promise.all(contexts.map((context) => context.close()));
       proxy?.stop();
+      await nginx?.stop();
       host?.stop();
       await service.stop();
     }

@@ -3,6 +3,7 @@ import { Alarm } from './alarm.js';
 import { Memory } from './memory.js';
 import { redeem } from './redeem.js';
 import { socket } from './socket.js';
+import { poll, stream } from './stream.js';
 
 const BACKOFF_BASE_MS = 1_000;
 const BACKOFF_CAP_MS = 30_000;
@@ -16,6 +17,9 @@ const OVERDUE_MS = 8_000;
 const COLLECT_MS = 60_000;
 // Anything but 1000, which would end the login instead of leaving it to be resumed.
 const CLOSE_TO_RESUME = 4900;
+
+// In the order in which they are tried: the best first.
+const TRANSPORTS = { socket, stream, poll };
 
 const FINAL_CLOSES = {
   1000: 'cancelled', 1008: 'failed', 1009: 'failed',
@@ -33,6 +37,9 @@ export class ScanLogin extends EventTarget {
   #base;
   #memory;
   #line = null;
+  #transports;
+  #way = 0;
+  #best = Infinity;
   #heardAt = null;
   #everHeard = false;
   #retryAlarm = new Alarm();
@@ -42,10 +49,11 @@ export class ScanLogin extends EventTarget {
   #ticket = null;
   #delivered = null;
 
-  constructor({ endpoint, storage } = {}) {
+  constructor({ endpoint, storage, transports } = {}) {
     super();
     this.#base = new URL(endpoint || '/', globalThis.location?.href);
     if (!this.#base.pathname.endsWith('/')) this.#base.pathname += '/';
+    this.#transports = (transports ?? Object.keys(TRANSPORTS)).map((name) => TRANSPORTS[name]);
     this.#memory = new Memory(storage, this.#base.href);
   }
 
@@ -53,6 +61,7 @@ export class ScanLogin extends EventTarget {
     if (this.state !== 'idle') return;
     this.login = this.#recall();
     this.#recalled = this.login !== null;
+    this.#way = this.login?.way ?? 0;
     this.#become(this.login?.settling ? 'logged-in' : 'connecting');
     this.#connect();
   }
@@ -65,6 +74,8 @@ export class ScanLogin extends EventTarget {
     this.#drop();
     this.login = null;
     this.attempt = 0;
+    // What went well before is not given up for one bad line; what never did is not tried first.
+    if (this.#best < this.#way) this.#way = this.#best;
     this.#become('connecting');
     this.#connect();
   }
@@ -82,10 +93,10 @@ export class ScanLogin extends EventTarget {
     this.retryAt = null;
     this.#heardAt = null;
     // Frames of a line that was given up say nothing about the login that came after it.
-    const current = (handler) => (value) => line === this.#line && handler(value);
+    const current = (handler) => (...all) => line === this.#line && handler(...all);
     const line = this.#open({
       heard: current((text) => this.#receive(text)),
-      ended: current((code) => this.#closed(code)),
+      ended: current((code, pause) => this.#closed(code, pause)),
     });
     this.#line = line;
     if (line) this.#expectFrameIn(FIRST_FRAME_MS);
@@ -94,7 +105,7 @@ export class ScanLogin extends EventTarget {
 
   #open(handlers) {
     try {
-      return socket(this.#base, this.login?.resume, handlers);
+      return this.#transports[this.#way](this.#base, this.login?.resume, handlers);
     } catch (error) {
       // Such as a page on https and an endpoint on http.
       console.warn(`scan-login: ${error.message}`);
@@ -113,6 +124,7 @@ export class ScanLogin extends EventTarget {
     if (!handler) return;
     this.#everHeard = true;
     this.#heardAt ??= Date.now();
+    this.#best = Math.min(this.#best, this.#way);
     this.#recalled &&= frame.type === 'expired';
     handler(frame);
   }
@@ -195,32 +207,34 @@ export class ScanLogin extends EventTarget {
     this.#become(state);
   }
 
-  #closed(code) {
+  #closed(code, pause) {
     if (this.#ticket) return;
     this.#watchdog.clear();
     this.connected = false;
     this.#line = null;
     const outcome = FINAL_CLOSES[code];
-    if (!outcome) return this.#retry(code);
+    if (!outcome) return this.#retry(code, pause);
     this.#memory.forget();
     // What is gone after a reload needs no click of its own: the reload was one.
     if (code === 4000 && this.#recalled && !this.login?.settling) return this.restart();
     this.#become(this.login?.settling ? 'logged-in' : outcome);
   }
 
-  #retry(code) {
+  #retry(code, pause = 0) {
     if (this.login && Date.now() > this.login.deadline + COLLECT_MS) {
       this.#memory.forget();
       return this.#become(this.login.settling ? 'logged-in' : 'expired');
     }
-    if (this.#heardAt !== null && Date.now() - this.#heardAt > STABLE_MS) this.attempt = 0;
+    // On a line that brought nothing something may be in the way that another kind of line gets past.
+    if (this.#heardAt === null) this.#way = (this.#way + 1) % this.#transports.length;
+    else if (Date.now() - this.#heardAt > STABLE_MS) this.attempt = 0;
     this.attempt += 1;
     if (this.attempt === 1 && !this.#everHeard) {
       console.warn(`scan-login: no connection to ${this.#base}. Is it there, and is ${globalThis.origin} among its SCANLOGIN_ALLOWED_ORIGINS?`);
     }
     const ceiling = Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** (this.attempt - 1));
     // A restarting instance has named its time; the jitter still keeps its browsers from coming back as one.
-    const named = code === 1012 ? (this.#drainDelay ?? 0) : 0;
+    const named = code === 1012 ? (this.#drainDelay ?? 0) : pause;
     this.#drainDelay = null;
     this.#scheduleConnect(named + Math.random() * ceiling);
     this.#become(this.state);
@@ -262,7 +276,7 @@ export class ScanLogin extends EventTarget {
 
   #remember() {
     const { resume, deadline, span, settling } = this.login;
-    this.#memory.keep({ resume, deadline, span, settling });
+    this.#memory.keep({ resume, deadline, span, settling, way: this.#way });
   }
 
   #recall() {

@@ -103,7 +103,8 @@ export class ScanLoginElement extends Base {
   }
 
   #begin() {
-    this.#client = new ScanLogin({ endpoint: this.getAttribute('endpoint') });
+    const transports = this.getAttribute('transports')?.split(/[\s,]+/);
+    this.#client = new ScanLogin({ endpoint: this.getAttribute('endpoint'), transports });
     this.#client.addEventListener('change', this.#changed);
     this.#client.addEventListener('login', ({ detail }) => {
       this.dispatchEvent(new CustomEvent('login', { detail, bubbles: true, composed: true }));

@@ -2,7 +2,10 @@
 
 const PROTOCOL = 'scanlogin.v1';
 
-/** What every transport is: `heard(frame)` and `ended(code)` are called later, never before it returns. */
+/**
+ * What every transport is: `heard(frame)` and `ended(code, pause)` are called later, never before it returns, and after
+ * `close` no more.
+ */
 export function socket(base, resume, { heard, ended }) {
   const url = new URL('ws', base);
   url.protocol = url.protocol.replace('http', 'ws');

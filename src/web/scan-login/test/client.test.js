@@ -47,6 +47,7 @@ function begin(t, { chance = 0.999_999, memory = new Map() } = {}) {
   const saved = [];
   const client = new ScanLogin({
     endpoint: 'http://host',
+    transports: ['socket'],
     storage: { getItem: (name) => memory.get(name) ?? null, setItem: (name, value) => memory.set(name, value), removeItem: (name) => memory.delete(name) },
   });
   client.addEventListener('login', ({ detail }) => saved.push(detail.token));
