@@ -199,6 +199,10 @@ async fn pump(
         if control.wait_for(flows).await.is_err() {
             return;
         }
+        // Nothing that was sent after `cut` or `refuse` returned may pass.
+        if number < control.borrow().cut_before {
+            return;
+        }
         if count == 0 {
             let _ = to.shutdown().await;
             return;
