@@ -62,6 +62,7 @@ pub fn routes(
     readiness: Arc<Readiness>,
     store: Store,
     clock: Clock,
+    tell_webhook: bool,
 ) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config: &mut web::ServiceConfig| {
         let text = async |metrics: web::Data<Metrics>| {
@@ -81,7 +82,7 @@ pub fn routes(
         };
         let revoke = web::resource("/revoke")
             .wrap(around)
-            .app_data(web::Data::new(store))
+            .app_data(web::Data::new(Sessions { store, tell_webhook }))
             .route(web::post().to(revoke))
             .default_service(web::to(async || Err::<&str, _>(ApiError::NoSuchMethod)));
         config
@@ -94,6 +95,13 @@ pub fn routes(
     }
 }
 
+/// What `/revoke` ends.
+struct Sessions {
+    store: Store,
+    /// Whether a webhook made their tokens.
+    tell_webhook: bool,
+}
+
 #[derive(Deserialize)]
 struct UserBody {
     user: String,
@@ -103,7 +111,7 @@ struct UserBody {
 async fn revoke(
     request: HttpRequest,
     payload: web::Payload,
-    store: web::Data<Store>,
+    sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
     // A page in the operator's browser is not the operator, under whatever name it reaches us.
     if request.headers().contains_key(header::ORIGIN) {
@@ -114,7 +122,12 @@ async fn revoke(
     if user.is_empty() || user.len() > MAX_USER {
         return Err(ApiError::Malformed(expected));
     }
-    let ended = store.end_session(&user).await.map_err(|_| ApiError::StoreAway)?;
+    let Sessions { store, tell_webhook } = sessions.get_ref();
+    let ended = match tell_webhook {
+        true => store.end_session_and_tell(&user).await,
+        false => store.end_session(&user).await,
+    };
+    let ended = ended.map_err(|_| ApiError::StoreAway)?;
     tracing::info!(login = ended.map(|id| id.log_id()), "ended by the operator");
     let body = json!({ "code": 100, "msg": "OK", "ended": u8::from(ended.is_some()) });
     Ok(answer(HttpResponse::Ok(), &body))

@@ -215,6 +215,7 @@ impl Application {
             threads: Arc::default(),
         };
         let mut tasks = upstream.start(store, metrics.clone(), &options.crash);
+        let tell_webhook = shared.webhook.is_some();
         let mut server = serve(self.listener, shared)?;
         let mut admin = serve_admin(
             self.admin_listener,
@@ -222,6 +223,7 @@ impl Application {
             readiness.clone(),
             shelf.factory(),
             options.clock.clone(),
+            tell_webhook,
         )?;
         let (server_handle, admin_handle) = (server.handle(), admin.handle());
         let mut registries = Vec::new();

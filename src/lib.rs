@@ -13,7 +13,8 @@
 //! 8. The browser acknowledges: the login becomes the user's web login, the record a receipt.
 //!
 //! The record is the truth; notifications only wake. Whatever a notification can lose, a re-read
-//! finds.
+//! finds. Each worker thread has a registry and a feed of its own (`app::threads`), and knows of the
+//! other threads what instances know of each other: what stands in the store.
 //!
 //! # The house
 //!

@@ -1,7 +1,7 @@
-//! Tells the webhook of tokens that it made and that were never delivered.
+//! Tells the webhook of tokens that it made and that were never delivered, or are to be good no more.
 //!
 //! Every instance looks at the queue of [`crate::store::outbox`]. What is due is judged by the
-//! login's record: delivered, still open, or to be revoked. An entry is taken out only after the
+//! login's record: delivered, still open, or to be revoked; an ended session by its user's entry. An entry is taken out only after the
 //! webhook has been told, so it is told at least once.
 
 use std::{sync::Arc, time::Duration};
@@ -14,7 +14,7 @@ use crate::{
     metrics::{Metrics, WebhookEvent, WebhookResult},
     store::{
         EndDone, Store, StoreError,
-        outbox::{MARGIN, MAX_ATTEMPTS, Revocation},
+        outbox::{Cause, MARGIN, MAX_ATTEMPTS, Revocation},
     },
     tokens::Webhook,
 };
@@ -37,8 +37,8 @@ enum Verdict {
     Settled,
     /// Not decided before so long.
     Open(Duration),
-    /// Nobody will ever have the token.
-    Undelivered,
+    /// Nobody will ever have the token, or nobody is to have it any more.
+    Revoke,
 }
 
 impl Revoker {
@@ -68,14 +68,14 @@ impl Revoker {
         match self.judge(one).await? {
             Verdict::Settled => self.store.outbox_done(one).await,
             Verdict::Open(wait) => self.store.outbox_again(one, one, wait).await,
-            Verdict::Undelivered => self.tell(webhook, one).await,
+            Verdict::Revoke => self.tell(webhook, one).await,
         }
     }
 
     async fn tell(&self, webhook: &Webhook, one: &Revocation) -> Result<(), StoreError> {
         let login = one.id.log_id();
         let Err(error) = webhook.revoked(one.id, &one.user).await else {
-            tracing::info!(login, "the webhook knows that the login was not delivered");
+            tracing::info!(login, "the webhook knows that the login is revoked");
             return self.store.outbox_done(one).await;
         };
         let next = one.after_attempt();
@@ -89,22 +89,26 @@ impl Revoker {
     }
 
     async fn judge(&self, one: &Revocation) -> Result<Verdict, StoreError> {
+        if one.cause == Cause::Ended {
+            let current = self.store.current(&one.user).await?;
+            return Ok(if current == Some(one.id) { Verdict::Settled } else { Verdict::Revoke });
+        }
         let login = self.store.read(one.id).await?;
         let verdict = verdict(login.as_ref(), &one.user, self.store.now());
-        if verdict != Verdict::Undelivered {
+        if verdict != Verdict::Revoke {
             return Ok(verdict);
         }
         // The user's entry is written before the record: it knows better.
         if self.store.current(&one.user).await? == Some(one.id) {
             return Ok(Verdict::Settled);
         }
-        let Some(login) = login else { return Ok(Verdict::Undelivered) };
+        let Some(login) = login else { return Ok(Verdict::Revoke) };
         if !matches!(&login.state, State::Approved { scan, .. } if scan.user == one.user) {
-            return Ok(Verdict::Undelivered);
+            return Ok(Verdict::Revoke);
         }
         // Whoever still has the token may acknowledge it late: not after this.
         Ok(match self.store.end(one.id, login.epoch, Because::Lost).await? {
-            EndDone::Ended { .. } | EndDone::Gone => Verdict::Undelivered,
+            EndDone::Ended { .. } | EndDone::Gone => Verdict::Revoke,
             EndDone::Refused(
                 OwnerRefusal::Superseded
                 | OwnerRefusal::Approved
@@ -118,7 +122,7 @@ impl Revoker {
 
 /// What the record says about a token that was made for this user.
 fn verdict(login: Option<&Login>, user: &str, now: Timestamp) -> Verdict {
-    let Some(login) = login else { return Verdict::Undelivered };
+    let Some(login) = login else { return Verdict::Revoke };
     let until = |end: Timestamp| now.until(end) + MARGIN;
     match &login.state {
         // The phone may come back and have the same token stored.
@@ -138,6 +142,6 @@ fn verdict(login: Option<&Login>, user: &str, now: Timestamp) -> Verdict {
         State::Waiting { .. }
         | State::Scanned { .. }
         | State::Approved { .. }
-        | State::Ended { .. } => Verdict::Undelivered,
+        | State::Ended { .. } => Verdict::Revoke,
     }
 }

@@ -79,10 +79,12 @@ pub(super) fn serve_admin(
     readiness: Arc<Readiness>,
     factory: StoreFactory,
     clock: Clock,
+    tell_webhook: bool,
 ) -> std::io::Result<Server> {
     let server = HttpServer::new(move || {
         let store = factory.make(&metrics, &clock);
-        let routes = admin::routes(metrics.clone(), readiness.clone(), store, clock.clone());
+        let (metrics, readiness) = (metrics.clone(), readiness.clone());
+        let routes = admin::routes(metrics, readiness, store, clock.clone(), tell_webhook);
         App::new().configure(routes)
     });
     Ok(server.workers(1).disable_signals().shutdown_timeout(1).listen(listener)?.run())

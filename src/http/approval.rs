@@ -12,7 +12,7 @@ use crate::{
     socket::Worker,
     store::{
         ConfirmDone, ScanDone,
-        outbox::{Put, Revocation, due_after},
+        outbox::{Cause, Put, Revocation, due_after},
     },
     tokens::{self, CallError, WebToken, Webhook},
 };
@@ -144,7 +144,8 @@ async fn made(
     id: LoginId,
     user: &str,
 ) -> Result<WebToken, ApiError> {
-    let (entry, after) = (Revocation::new(id, user), due_after(worker.config.collect));
+    let (entry, after) =
+        (Revocation::new(id, user, Cause::Undelivered), due_after(worker.config.collect));
     let put = worker.store.outbox_put(&entry, after).await.map_err(|_| ApiError::StoreAway)?;
     if put == Put::Full {
         worker.metrics.webhook_requests.inc(WebhookEvent::Login, WebhookResult::QueueFull);
@@ -196,6 +197,9 @@ async fn store_confirm(
 async fn stored(worker: &Worker, id: LoginId, user: &str, is_stored: bool) {
     if !is_stored {
         // If the store is away, the entry that is there already will be due.
-        let _ = worker.store.outbox_put(&Revocation::new(id, user), Duration::ZERO).await;
+        let _ = worker
+            .store
+            .outbox_put(&Revocation::new(id, user, Cause::Undelivered), Duration::ZERO)
+            .await;
     }
 }

@@ -42,7 +42,11 @@ pub(super) async fn end(
     worker: web::Data<Rc<Worker>>,
 ) -> Result<HttpResponse, ApiError> {
     let user = phone(&request, &worker).await?.user;
-    let ended = worker.store.end_session(&user).await.map_err(|_| ApiError::StoreAway)?;
+    let ended = match worker.webhook {
+        Some(_) => worker.store.end_session_and_tell(&user).await,
+        None => worker.store.end_session(&user).await,
+    };
+    let ended = ended.map_err(|_| ApiError::StoreAway)?;
     let id = ended.ok_or(ApiError::NoLogin)?;
     tracing::info!(login = id.log_id(), "ended by its user");
     Ok(answer(HttpResponse::Ok(), &json!({ "code": 100, "msg": "Logged out" })))

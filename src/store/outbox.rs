@@ -1,4 +1,5 @@
-//! What the webhook must still be told: that a login for which it made a token was never delivered.
+//! What the webhook must still be told: that a login for which it made a token was never delivered, or
+//! that it was ended by others than the browser.
 //!
 //! An entry is put in before the webhook is asked for a token, and taken out when the browser has
 //! acknowledged it. So whatever dies in between, an instance that looks at the entry when it is due
@@ -6,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::{Entry, Session, Store, StoreError};
 use crate::{
     keys::LoginId,
     login::{LEASE, RECEIPT},
@@ -30,6 +32,15 @@ pub fn due_after(collect: Duration) -> Duration {
     LEASE + collect + MARGIN
 }
 
+/// Why a login may have to be revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// Its browser may never get the token.
+    Undelivered,
+    /// Its user, or the operator, ends it.
+    Ended,
+}
+
 /// A login that may have to be revoked. Neither of its parts is a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Revocation {
@@ -37,6 +48,8 @@ pub struct Revocation {
     pub id: LoginId,
     /// Whose token the webhook was asked for.
     pub user: String,
+    /// Why it may have to be.
+    pub cause: Cause,
     /// How often the webhook was told in vain.
     pub attempts: u8,
 }
@@ -63,8 +76,8 @@ pub struct Taken {
 
 impl Revocation {
     /// One that nobody has been told of.
-    pub fn new(id: LoginId, user: &str) -> Self {
-        Self { id, user: user.into(), attempts: 0 }
+    pub fn new(id: LoginId, user: &str, cause: Cause) -> Self {
+        Self { id, user: user.into(), cause, attempts: 0 }
     }
 
     /// The same after one more attempt.
@@ -80,17 +93,45 @@ impl Revocation {
     }
 
     pub(super) fn pack(&self) -> Vec<u8> {
-        [&[self.attempts], &self.id.as_bytes()[..], self.user.as_bytes()].concat()
+        let cause = match self.cause {
+            Cause::Undelivered => 0,
+            Cause::Ended => 1,
+        };
+        [&[self.attempts, cause], &self.id.as_bytes()[..], self.user.as_bytes()].concat()
     }
 
     pub(super) fn unpack(bytes: &[u8]) -> Option<Self> {
-        let (attempts, rest) = bytes.split_first()?;
+        let ([attempts, cause], rest) = bytes.split_first_chunk()?;
         let (id, user) = rest.split_at_checked(16)?;
         Some(Self {
             id: LoginId::from_bytes(id.try_into().ok()?),
             user: String::from_utf8(user.to_vec()).ok()?,
+            cause: match cause {
+                0 => Cause::Undelivered,
+                1 => Cause::Ended,
+                _ => return None,
+            },
             attempts: *attempts,
         })
+    }
+}
+
+impl Store {
+    /// Ends the user's web login, of which the webhook that made its token is to hear; which one.
+    ///
+    /// # Errors
+    /// [`StoreError`]: ended or not, a repetition finishes it, and what was ended is told.
+    pub async fn end_session_and_tell(&self, user: &str) -> Result<Option<LoginId>, StoreError> {
+        // Before it ends, so that no outage in between hides it: an entry whose login is still the
+        // user's by the time it is due is dropped.
+        if let Entry::Session(Session { id, .. }) = self.entry(user).await? {
+            self.outbox_put(&Revocation::new(id, user, Cause::Ended), WORK).await?;
+        }
+        let ended = self.end_session(user).await?;
+        if let Some(id) = ended {
+            self.outbox_put(&Revocation::new(id, user, Cause::Ended), Duration::ZERO).await?;
+        }
+        Ok(ended)
     }
 }
 

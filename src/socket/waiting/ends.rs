@@ -12,7 +12,10 @@ use crate::{
     metrics::LoginOutcome,
     protocol::ServerMessage,
     registry::{ConnId, Detach, Reschedule, Unregister, Wake, ended},
-    store::{EndDone, StoreError, outbox::Revocation},
+    store::{
+        EndDone, StoreError,
+        outbox::{Cause, Revocation},
+    },
 };
 
 /// Pauses between attempts to store an acknowledgement while the store is away.
@@ -111,7 +114,7 @@ impl Waiting {
                     Ok(stored) => {
                         if worker.webhook.is_some() && stored.is_ok() {
                             // If that fails, it is found delivered when it is due.
-                            let delivered = Revocation::new(id, &what.user);
+                            let delivered = Revocation::new(id, &what.user, Cause::Undelivered);
                             let _ = worker.store.outbox_done(&delivered).await;
                         }
                         break LoginOutcome::Delivered;

@@ -6,7 +6,7 @@ use scanlogin::{
     keys::{Entropy, LoginId},
     store::{
         Backend,
-        outbox::{MOST, Put, Revocation, Taken},
+        outbox::{Cause, MOST, Put, Revocation, Taken},
     },
 };
 
@@ -15,7 +15,7 @@ use super::on_both;
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn revocation(user: &str) -> Revocation {
-    Revocation::new(LoginId::random(Entropy::Os), user)
+    Revocation::new(LoginId::random(Entropy::Os), user, Cause::Undelivered)
 }
 
 #[tokio::test]

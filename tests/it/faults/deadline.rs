@@ -14,11 +14,14 @@ async fn at_the_deadline(settings: Settings, count: u64) {
     let service = service.await;
     let address = service.address;
     let logins = (0..count).map(|number| async move {
+        // One after the other: what the key is late here, the scan would be late, too.
+        tokio::time::sleep(Duration::from_millis(3 * number)).await;
         let mut waiter = Waiter::open(address, number % 2 == 0, &format!("user-{number}")).await;
         let opened = tokio::time::Instant::now();
         let phone = Phone::of(address, &waiter.user);
-        // From 100 ms before the deadline to 200 ms after it: it is noticed within a tick.
-        let at = Duration::from_micros(1_900_000 + number * 300_000 / count);
+        // From 300 ms before the deadline to 200 ms after it: it is noticed within a tick. Not in the
+        // order of opening.
+        let at = Duration::from_micros(1_700_000 + (number * 7 % count) * 500_000 / count);
         let scan = async {
             tokio::time::sleep_until(opened + at).await;
             phone.scan(&waiter.key).await

@@ -117,3 +117,33 @@ async fn a_refused_scan_and_a_key_that_does_not_exist_are_no_business_of_the_web
     }
     assert_eq!(upstream.heard().len(), 0);
 }
+
+#[tokio::test]
+async fn a_wrong_number_is_counted_and_no_business_of_the_webhook() {
+    let redis = RedisServer::start().await;
+    for settings in [Settings::embedded(), Settings::redis(&redis)] {
+        let upstream = maker().await;
+        let settings = hooked(settings, &upstream).with("CONFIRM", "required");
+        let service = Service::start(settings.with("MATCH", "always")).await;
+        let (mut browser, key) = Browser::json(service.address).await;
+        let phone = Phone::of(service.address, "alice");
+        let scanned = phone.scan(key["key"].as_str().unwrap()).await;
+        let shown = browser.message_of("scanned").await["match"].as_str().unwrap().to_owned();
+        let wrong = if shown == "00" { "01" } else { "00" };
+        let confirm = |number: &str| {
+            let body = json!({ "claim": scanned.text("claim"), "match": number });
+            async { phone.post("/scan/confirm", &{ body }).await }
+        };
+        for tries_left in [2, 1] {
+            let missed = confirm(wrong).await;
+            assert_eq!(
+                (missed.codes(), &missed.body["tries_left"]),
+                ((403, -7), &json!(tries_left))
+            );
+        }
+        assert_eq!(upstream.heard().len(), 0);
+        assert_eq!(confirm(&shown).await.codes(), (200, 100));
+        assert_eq!(browser.message_of("token").await["token"], "made for alice");
+        assert_eq!(upstream.heard().len(), 1);
+    }
+}

@@ -1,10 +1,12 @@
 //! What the webhook is told of tokens that nobody got.
 
+use reqwest::Method;
 use serde_json::json;
 
 use super::webhook::{called, hooked, maker, token_for};
 use crate::helpers::{
     Browser, Closed, Phone, Process, RedisServer, Service, Settings, both, eventually,
+    phone::answer,
     upstream::{Gate, Heard, Reply, Upstream},
 };
 
@@ -138,7 +140,7 @@ async fn what_an_instance_that_dies_leaves_is_told_by_another() {
     let (_waiting, key) = Browser::plain(first.address).await;
     let address = first.address;
     let call = tokio::spawn(async move {
-        let request = Phone::of(address, "bob").request(reqwest::Method::POST, "/scan");
+        let request = Phone::of(address, "bob").request(Method::POST, "/scan");
         let _ = request.json(&json!({ "key": key })).send().await;
     });
     called(&upstream, 2).await;
@@ -151,4 +153,42 @@ async fn what_an_instance_that_dies_leaves_is_told_by_another() {
     let mut users: Vec<_> = told.iter().map(|one| one.json()["user"].to_string()).collect();
     users.sort();
     assert_eq!(users, ["\"alice\"", "\"bob\""]);
+}
+
+#[tokio::test]
+async fn a_session_that_the_user_or_the_operator_ends_is_revoked() {
+    for (settings, _redis) in [(Settings::embedded(), None), {
+        let redis = RedisServer::start().await;
+        (Settings::redis(&redis), Some(redis))
+    }] {
+        let upstream = maker().await;
+        let service = Service::start(hooked(settings, &upstream)).await;
+        upstream.answer(|heard| match &heard.json()["event"] {
+            event if event == "revoked" => Reply::Status(204),
+            _ => Reply::Json(json!({ "token": token_for(heard) })),
+        });
+        let alice = Phone::of(service.address, "alice");
+        for (times, by_operator) in [(1, false), (2, true)] {
+            let mut browser = pushed(service.address, "alice").await;
+            browser.say(&json!({ "type": "received" })).await;
+            assert_eq!(browser.closed().await, Closed::Code(1000));
+            eventually("it is written down", || async {
+                let seen = answer(alice.request(Method::GET, "/weblogin")).await;
+                (seen.status == 200).then_some(())
+            })
+            .await;
+            if by_operator {
+                let url = format!("http://{}/revoke", service.admin_address);
+                let request = reqwest::Client::new().post(url).json(&json!({ "user": "alice" }));
+                assert_eq!(request.send().await.expect("an answer").status(), 200);
+            } else {
+                let ended = answer(alice.request(Method::DELETE, "/weblogin")).await;
+                assert_eq!(ended.codes(), (200, 100));
+            }
+            let told = revoked(&upstream, times).await;
+            let login = &events(&upstream.heard(), "login")[times - 1];
+            assert_eq!(told[times - 1].json()["id"], login.json()["id"]);
+            assert_eq!(told[times - 1].json()["user"], "alice");
+        }
+    }
 }
