@@ -67,7 +67,7 @@ impl OpenClaims {
     /// has one already.
     ///
     /// # Errors
-    /// [`Crowded`].
+    /// `Crowded`: the user has as many as one may have.
     pub fn enter(&self, user: &str, id: LoginId, now: Timestamp) -> Result<Option<Place>, Crowded> {
         let Some(most) = self.most else { return Ok(None) };
         let mut open = lock(&self.open);

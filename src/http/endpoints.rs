@@ -106,7 +106,7 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
         Endpoint::at("/ws").get(web::route().to(open), socket),
         Endpoint::at("/stream").cors().post(web::route().to(stream::stream), || {
             admits(Operation::new("stream", "Wait for a login over an event stream"))
-                .body::<stream::OpenBody>()
+                .json_body::<stream::OpenBody>()
                 .serves(
                     "text/event-stream",
                     stream::UNCACHED,
@@ -115,12 +115,12 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
         }),
         Endpoint::at("/stream/poll").cors().post(web::route().to(stream::poll), || {
             admits(Operation::new("poll", "Wait for the next message of a login, at most 25 s"))
-                .body::<stream::OpenBody>()
+                .json_body::<stream::OpenBody>()
                 .answers::<answers::News>("What is new, if anything")
         }),
         Endpoint::at("/stream/message").cors().post(web::route().to(stream::message), || {
             called_by_page(Operation::new("message", "What a browser without a socket says"))
-                .body::<stream::MessageBody>()
+                .json_body::<stream::MessageBody>()
                 .answers::<answers::Heard>("Done")
                 .refused(&[
                     ApiError::UnknownKey,

@@ -47,11 +47,9 @@ pub(super) struct ConfirmBody {
     number: Option<Value>,
 }
 
+/// As the app is to send it; a JSON number is understood as well.
 fn two_digits(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "anyOf": [
-        { "type": "string", "pattern": "^[0-9]{2}$" },
-        { "type": "integer", "minimum": 0, "maximum": 99 },
-    ] })
+    json_schema!({ "type": "string", "pattern": "^[0-9]{2}$" })
 }
 
 #[derive(Deserialize)]

@@ -59,7 +59,7 @@ async fn asked(
     payload: web::Payload,
     worker: &Worker,
 ) -> Result<(Asked, Option<Seen>), ApiError> {
-    let OpenBody { resume, seen } = body::read(request, payload, BODY)
+    let OpenBody { resume, seen } = body::read_json(request, payload, BODY)
         .await
         .map_err(|e| worker.refuse(RefusedReason::Handshake, e))?;
     Ok((Asked { resume, qr_svg: wants_qr(request) }, seen))
@@ -109,7 +109,7 @@ pub(super) async fn message(
     client.check_origin(&worker.config)?;
     worker.limits.resumes.check(client.limit_key()).map_err(ApiError::Limited)?;
     let expected = "The body must have text fields 'resume' and 'type': received or cancel";
-    let MessageBody { resume, said } = body::read(&request, payload, expected).await?;
+    let MessageBody { resume, said } = body::read_json(&request, payload, expected).await?;
     message::hear(worker.get_ref(), &resume, said).await?;
     Ok(answer(HttpResponse::Ok(), &json!({ "code": 100, "msg": "OK" })))
 }

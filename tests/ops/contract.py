@@ -61,6 +61,7 @@ METRICS = {
     "scanlogin_webhook_queue": ("gauge", {}),
     "scanlogin_slow_clients_total": ("counter", {}),
     "scanlogin_sockets_cut_total": ("counter", {"reason": "flood too_big malformed".split()}),
+    "scanlogin_log_lines_dropped_total": ("counter", {}),
     "scanlogin_draining": ("gauge", {}),
     "scanlogin_build_info": ("gauge", {"version": None}),
     "process_cpu_seconds_total": ("counter", {}),
