@@ -76,7 +76,8 @@ async fn the_same_holds_where_one_of_several_feeds_of_a_cluster_dies() {
 async fn a_part_that_dies_during_the_drain_is_an_error_too() {
     let redis = RedisServer::start().await;
     for part in [Part::Feed, Part::Registry] {
-        let settings = Settings::redis(&redis).with("DRAIN_SECONDS", "60");
+        // One thread: each spreads its own browsers over the time, and one alone goes at once.
+        let settings = Settings::redis(&redis).with("DRAIN_SECONDS", "60").with("WORKERS", "1");
         let (thread, now, stopper, [mut one, mut other]) = instance(settings, part).await;
         stopper.stop();
         // One of the two is sent away at once, the other half-way through the time.

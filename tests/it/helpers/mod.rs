@@ -49,9 +49,18 @@ pub(crate) async fn both(
 /// Waits until `check` gives something; panics with `what` after [`PATIENCE`].
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
+    check: impl FnMut() -> F,
+) -> T {
+    eventually_within(PATIENCE, what, check).await
+}
+
+/// The same for what takes its time by itself.
+pub(crate) async fn eventually_within<T, F: Future<Output = Option<T>>>(
+    patience: Duration,
+    what: &str,
     mut check: impl FnMut() -> F,
 ) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(found) = check().await {
             return found;

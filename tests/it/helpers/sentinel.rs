@@ -8,7 +8,7 @@ use std::{
 use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
 
-use super::{RedisServer, eventually, free_port};
+use super::{RedisServer, eventually, eventually_within, free_port};
 
 pub(crate) struct Sentinels {
     pub(crate) servers: Vec<RedisServer>,
@@ -112,9 +112,11 @@ impl Sentinels {
         .await;
     }
 
-    /// Waits until the primary is another one than this.
+    /// Waits until the primary is another one than this. Sentinels that found no majority for one
+    /// of them wait twice their failover-timeout (8 s) before they vote again, as after a failover.
     pub(crate) async fn moved_from(&self, old: u16) -> u16 {
-        eventually("another server is the primary", || async {
+        let patience = Duration::from_secs(60);
+        eventually_within(patience, "another server is the primary", || async {
             let port = self.primary().await;
             (port != old).then_some(port)
         })
