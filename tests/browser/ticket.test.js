@@ -48,7 +48,7 @@ const listen = (page) =>
   });
 
 const stranger = () => '<!doctype html><title>elsewhere</title>';
-const expected = [/status of 403/, /favicon\.ico/, /CORS policy/, /net::ERR_FAILED/];
+const expected = [/status of 403/, /favicon\.ico/, /CORS policy/, /net::ERR_FAILED/, /NotSameOrigin/];
 story('a ticket becomes a cookie, and no script of the page ever sees the token', { env, embed: stranger, expected }, async ({ open, origin, host }) => {
   const page = await open('/', undefined, listen);
   await scanAs(open, await readQrOf(page), 'alice');
