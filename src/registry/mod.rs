@@ -1,4 +1,4 @@
-//! The actor that knows which logins wait on this instance, and wakes them.
+//! The actor that knows which logins wait on this thread, and wakes them.
 //!
 //! Its inputs:
 //! 1. sockets: [`Register`], [`Attach`], [`Reschedule`], [`Detach`], [`Unregister`];
@@ -16,7 +16,9 @@
 
 mod address;
 mod detached;
+mod drain;
 mod messages;
+mod reading;
 mod schedule;
 
 use std::{
@@ -30,6 +32,7 @@ use actix::{
     WeakAddr, WrapFuture,
 };
 
+use self::detached::Settled;
 pub use self::{
     address::{RegistryAddr, RegistryGone},
     messages::{
@@ -38,16 +41,12 @@ pub use self::{
     },
     schedule::Schedule,
 };
-use self::{
-    detached::Settled,
-    messages::{ReadAgain, ReadingDone},
-};
 use crate::{
     clock::{Clock, Timestamp},
     crash::{Crash, Part},
     feed::Feed,
     keys::LoginId,
-    login::{Held, State},
+    login::Held,
     metrics::{LoginOutcome, Metrics, NotificationResult},
     store::Store,
 };
@@ -56,9 +55,6 @@ use crate::{
 const TICK: Duration = Duration::from_millis(100);
 /// How often records are read where notifications cannot be had.
 const POLL: Duration = Duration::from_secs(1);
-/// Records read by one command of a resync: a few hundred keep Redis's other clients waiting for
-/// less than a millisecond.
-const CHUNK: usize = 256;
 /// Messages that may wait for the registry before senders that can wait have to.
 const MAILBOX: usize = 16 * 1024;
 /// When to try again to wake an actor whose mailbox was full.
@@ -253,45 +249,6 @@ impl<A: Wakeable> Registry<A> {
             self.read_again(which, ctx);
         }
     }
-
-    /// Reads records again, in batches, and hands each result to its entry.
-    fn read_again(&mut self, which: Poll, ctx: &mut Context<Self>) {
-        let everything = matches!(which, Poll::Everything);
-        if self.reading_again {
-            // What asks for everything has a reason that the reading under way may not know.
-            self.read_all_next |= everything;
-            return;
-        }
-        let ids = self.entries.keys().copied();
-        let ids: Vec<_> = match which {
-            Poll::Nothing => return,
-            Poll::Everything => ids.collect(),
-            Poll::These(pick) => ids.filter(|id| pick(*id)).collect(),
-        };
-        self.reading_again = true;
-        let (store, registry) = (self.store.clone(), self.own_address(ctx));
-        let read = async move {
-            let mut done = ReadingDone { owed: false };
-            for chunk in ids.chunks(CHUNK) {
-                let Ok(found) = store.read_many(chunk).await else {
-                    // Polling comes back by itself. A resync does not: the feed may be up again
-                    // while the connection of this thread still has to find out that its own is
-                    // dead, and says so only once.
-                    done.owed = everything;
-                    break;
-                };
-                let logins = chunk.iter().copied().zip(found).collect();
-                let _ = registry.ask(ReadAgain(logins)).await;
-            }
-            let _ = registry.ask(done).await;
-        };
-        ctx.spawn(read.into_actor(self));
-    }
-
-    fn sockets(&self) -> usize {
-        let is_socket = |entry: &&Entry<A>| !matches!(entry.holder, Holder::Nobody(_));
-        self.entries.values().filter(is_socket).count()
-    }
 }
 
 /// Counts and logs the end of a login: called once for each, by whoever held it last.
@@ -327,7 +284,7 @@ impl<A: Wakeable> Handler<Register<A>> for Registry<A> {
     fn handle(&mut self, message: Register<A>, ctx: &mut Self::Context) -> Self::Result {
         self.taken();
         let Register { id, conn, epoch, socket, schedule } = message;
-        // On this instance the older socket hears of its take-over here; on others from the record.
+        // On this thread the older socket hears of its take-over here; elsewhere from the record.
         if self.entries.get(&id).is_some_and(|old| matches!(old.holder, Holder::Socket(_))) {
             self.wake(id, Wake::TakenOver, ctx);
         }
@@ -414,119 +371,5 @@ impl<A: Wakeable> Handler<Unregister> for Registry<A> {
         } else {
             Box::pin(std::future::ready(()))
         }
-    }
-}
-
-impl<A: Wakeable> Handler<Changed> for Registry<A> {
-    type Result = ();
-
-    fn handle(&mut self, Changed(ids): Changed, ctx: &mut Self::Context) {
-        self.taken();
-        for id in ids {
-            let result = self.wake(id, Wake::Changed, ctx);
-            self.metrics.notifications.inc(result);
-        }
-    }
-}
-
-impl<A: Wakeable> Handler<Resync> for Registry<A> {
-    type Result = ();
-
-    fn handle(&mut self, Resync(reason): Resync, ctx: &mut Self::Context) {
-        self.taken();
-        self.metrics.feed_resyncs.inc(reason);
-        tracing::info!(?reason, logins = self.entries.len(), "reading all waiting logins again");
-        self.read_again(Poll::Everything, ctx);
-    }
-}
-
-impl<A: Wakeable> Handler<Polling> for Registry<A> {
-    type Result = ();
-
-    fn handle(&mut self, Polling(polling): Polling, _: &mut Self::Context) {
-        self.taken();
-        self.polling = polling;
-    }
-}
-
-impl<A: Wakeable> Handler<Snapshot> for Registry<A> {
-    type Result = actix::MessageResult<Snapshot>;
-
-    fn handle(&mut self, _: Snapshot, _: &mut Self::Context) -> Self::Result {
-        self.taken();
-        actix::MessageResult(self.entries.keys().copied().collect())
-    }
-}
-
-impl<A: Wakeable> Handler<ReadAgain> for Registry<A> {
-    type Result = ();
-
-    fn handle(&mut self, ReadAgain(logins): ReadAgain, ctx: &mut Self::Context) {
-        self.taken();
-        for (id, login) in logins {
-            let Some(entry) = self.entries.get(&id) else { continue };
-            match login {
-                None => {
-                    self.wake(id, Wake::Missing, ctx);
-                }
-                Some(login) => {
-                    let as_left = matches!(login.state, State::Waiting { .. });
-                    if login.epoch != entry.epoch || !as_left {
-                        self.wake(id, Wake::Found, ctx);
-                    }
-                }
-            }
-        }
-    }
-}
-
-impl<A: Wakeable> Handler<ReadingDone> for Registry<A> {
-    type Result = ();
-
-    fn handle(&mut self, ReadingDone { owed }: ReadingDone, ctx: &mut Self::Context) {
-        self.taken();
-        self.reading_again = false;
-        self.resync_owed |= owed;
-        if std::mem::take(&mut self.read_all_next) {
-            self.read_again(Poll::Everything, ctx);
-        }
-    }
-}
-
-impl<A: Wakeable> Handler<Drain> for Registry<A> {
-    type Result = ResponseFuture<()>;
-
-    fn handle(&mut self, Drain(over): Drain, ctx: &mut Self::Context) -> Self::Result {
-        self.taken();
-        self.draining = true;
-        let now = self.clock.now();
-        // Spread evenly; the map's order is random already, which is the jitter that keeps
-        // neighbours from coming back together.
-        let sockets: Vec<_> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| !matches!(entry.holder, Holder::Nobody(_)))
-            .map(|(id, _)| *id)
-            .collect();
-        let count = sockets.len().max(1) as u32;
-        for (index, id) in sockets.into_iter().enumerate() {
-            let at = over * index as u32 / count;
-            ctx.run_later(at, move |registry, ctx| {
-                registry.wake(id, Wake::Drain, ctx);
-            });
-        }
-        let (done, finished) = tokio::sync::oneshot::channel();
-        let mut done = Some(done);
-        // After the time is over, sockets get as long as a token takes to be acknowledged.
-        let last = now + over + Duration::from_secs(5);
-        ctx.run_interval(TICK, move |registry, _| {
-            let over = registry.sockets() == 0 || registry.clock.now() > last;
-            if let Some(done) = done.take_if(|_| over) {
-                let _ = done.send(());
-            }
-        });
-        Box::pin(async move {
-            let _ = finished.await;
-        })
     }
 }

@@ -97,17 +97,19 @@ impl Sentinels {
         port
     }
 
-    /// Asks for a failover, as an operator does before maintenance.
+    /// Asks for a failover, as an operator does before maintenance, and waits for it. Asked for again
+    /// where it was refused (no replica is known as good yet) or given up: Sentinels try again by
+    /// themselves only where the primary is dead.
     pub(crate) async fn fail_over(&self) {
-        // Refused while a replica is not known as good yet.
-        eventually("a failover begins", || async {
+        let old = self.primary().await;
+        eventually_within(Duration::from_secs(60), "a failover that was asked for", || async {
+            if self.primary().await != old {
+                return Some(());
+            }
             let mut connection = connect(self.ports[0]).await?;
-            redis::cmd("SENTINEL")
-                .arg("FAILOVER")
-                .arg("main")
-                .query_async::<()>(&mut connection)
-                .await
-                .ok()
+            let mut ask = redis::cmd("SENTINEL");
+            let _ = ask.arg("FAILOVER").arg("main").query_async::<()>(&mut connection).await;
+            None
         })
         .await;
     }

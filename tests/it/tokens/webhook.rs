@@ -128,19 +128,23 @@ pub(super) async fn called(upstream: &Upstream, times: usize) -> Vec<Heard> {
     .await
 }
 
+/// From now on tokens are made when the gate opens.
+fn held_back(upstream: &Upstream) -> Gate {
+    let gate = Gate::closed();
+    let closed = gate.clone();
+    upstream.answer(move |heard| {
+        let made = Reply::Json(json!({ "token": token_for(heard) }));
+        Reply::Held(closed.clone(), Box::new(made))
+    });
+    gate
+}
+
 #[tokio::test]
 async fn while_a_token_is_made_other_users_are_too_late_and_the_same_phone_is_not() {
     let upstream = maker().await;
     for (service, _redis) in both(|settings| hooked(settings, &upstream)).await {
         let before = upstream.heard().len();
-        let gate = Gate::closed();
-        upstream.answer({
-            let gate = gate.clone();
-            move |heard| {
-                let made = Reply::Json(json!({ "token": token_for(heard) }));
-                Reply::Held(gate.clone(), Box::new(made))
-            }
-        });
+        let gate = held_back(&upstream);
         let (mut browser, key) = Browser::plain(service.address).await;
         let first = calling(service.address, "alice", &key);
         called(&upstream, before + 1).await;
@@ -167,14 +171,7 @@ async fn a_phone_that_hangs_up_leaves_nothing_half_done() {
     let upstream = maker().await;
     for (service, _redis) in both(|settings| hooked(settings, &upstream)).await {
         let before = upstream.heard().len();
-        let gate = Gate::closed();
-        upstream.answer({
-            let gate = gate.clone();
-            move |heard| {
-                let made = Reply::Json(json!({ "token": token_for(heard) }));
-                Reply::Held(gate.clone(), Box::new(made))
-            }
-        });
+        let gate = held_back(&upstream);
         let (mut browser, key) = Browser::plain(service.address).await;
         let call = calling(service.address, "alice", &key);
         called(&upstream, before + 1).await;
