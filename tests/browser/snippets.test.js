@@ -80,7 +80,7 @@ const transcript = (page, url, protocols, answers) => page.evaluate(([url, proto
     lines.push(`> ${text}`);
     socket.send(text);
   };
-  globalThis.heard = [];
+  Object.assign(globalThis, { heard: [], say });
   socket.onopen = () => answers.open && say(answers.open);
   socket.onmessage = ({ data }) => {
     lines.push(`< ${data}`);
@@ -122,9 +122,11 @@ story('the transcripts of scanlogin.v1', { env: { ...ANY_ORIGIN, ...CONFIRM }, e
   const first = transcript(left, socket, ['scanlogin.v1'], {});
   const { resume } = JSON.parse(await firstHeard(left));
   const second = await open(host.origin);
-  const again = transcript(second, `${socket}?resume=1`, ['scanlogin.v1'], { open: JSON.stringify({ type: 'resume', resume }), key: '{"type":"cancel"}' });
-  sameTranscript(resumed, await again);
+  const again = transcript(second, `${socket}?resume=1`, ['scanlogin.v1'], { open: JSON.stringify({ type: 'resume', resume }) });
   assert.equal((await first).at(-1), 'close 4002');
+  await second.waitForFunction(() => globalThis.heard?.[0]);
+  await second.evaluate(() => globalThis.say('{"type":"cancel"}'));
+  sameTranscript(resumed, await again);
 });
 
 story('streams and polls, as printed', { env: ANY_ORIGIN }, async ({ service }) => {
