@@ -21,12 +21,13 @@
 //! Arrows point down only. Leaves know neither actix nor Redis nor I/O.
 //!
 //! ```text
-//! main -> app -> { http, socket, admin, feed, revoker, lifecycle } -> { registry, store, tokens } -> leaves
+//! main -> { cli, app } -> { http, socket, admin, feed, revoker, lifecycle } -> { registry, store, tokens } -> leaves
 //! leaves = { login, protocol, close, keys, clock, origin, config, crash, error, metrics }
 //! ```
 
 pub mod admin;
 pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod close;
 pub mod config;
@@ -46,3 +47,6 @@ pub mod socket;
 pub mod store;
 pub mod telemetry;
 pub mod tokens;
+
+/// The package's version, and the commit where it is known: `0.1.0 (09050bf3c1d2)`.
+pub const VERSION: &str = env!("SCANLOGIN_VERSION");

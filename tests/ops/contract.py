@@ -13,6 +13,7 @@ VARIABLES = {
     "SCANLOGIN_" + name
     for name in """
     LISTEN ADMIN_LISTEN REDIS_URL REDIS_PREFIX REDIS_CA_FILE REDIS_CERT_FILE REDIS_KEY_FILE PUBLIC_URL
+    APP_NAME APP_LINKS APPLE_APP_IDS ANDROID_APPS
     APP_JWT_SECRET APP_JWT_SECRET_PREVIOUS APP_JWT_PUBLIC_KEY_FILE APP_JWKS_URL APP_JWT_ISSUER APP_JWT_AUDIENCE
     TOKEN_SECRET TOKEN_SECRET_PREVIOUS TOKEN_PRIVATE_KEY_FILE TOKEN_WEBHOOK_URL TOKEN_WEBHOOK_SECRET
     TOKEN_ISSUER TOKEN_AUDIENCE
@@ -24,7 +25,7 @@ VARIABLES = {
 OPERATIONS = ("create scan reserve release outbox confirm deny look note read redeem acknowledge end resume reclaim current revoke"
               " end_session probe").split()
 ROUTES = ("/ws /stream /stream/poll /stream/message /scan /scan/confirm /scan/deny /scan/outcome /verify /logout /.well-known/jwks.json /redeem /weblogin /revoke"
-          " /scanlogin.js demo other").split()
+          " /.well-known/apple-app-site-association /.well-known/assetlinks.json /scanlogin.js /openapi.json /docs /s demo other").split()
 STATUSES = "101 200 304 400 401 403 404 405 409 413 415 426 429 431 503 other".split()
 
 # name: (type, {label: values})
