@@ -21,7 +21,7 @@
 //! Arrows point down only. Leaves know neither actix nor Redis nor I/O.
 //!
 //! ```text
-//! main -> app -> { http, socket, admin, feed, revoker, lifecycle } -> { registry, store, tokens } -> leaves
+//! main -> app -> { http, socket, admin, feed, revoker, lifecycle } -> { registry, journal, trace, store, tokens } -> leaves
 //! leaves = { login, protocol, close, keys, clock, origin, config, crash, error, metrics }
 //! ```
 
@@ -34,15 +34,18 @@ pub mod crash;
 pub mod error;
 pub mod feed;
 pub mod http;
+pub mod journal;
 pub mod keys;
 pub mod lifecycle;
 pub mod login;
 pub mod metrics;
 pub mod origin;
 pub mod protocol;
+pub mod pulse;
 pub mod registry;
 pub mod revoker;
 pub mod socket;
 pub mod store;
 pub mod telemetry;
 pub mod tokens;
+pub mod trace;

@@ -1,6 +1,7 @@
 //! The configuration: read once, checked whole before anything is tried (spec section 6).
 
 mod credentials;
+mod otlp;
 pub mod pem;
 mod redis_url;
 mod source;
@@ -20,6 +21,7 @@ use url::Url;
 use self::credentials::Credentials;
 pub use self::{
     credentials::{AppKey, AppKeys, TokenKey, TokenKeys, WebhookSettings},
+    otlp::Otlp,
     redis_url::{Node, RedisNodes, RedisUrl},
     source::{ConfigError, Parsed, Values},
 };
@@ -175,6 +177,10 @@ pub struct Config {
     pub log: String,
     /// Its looks.
     pub log_format: LogFormat,
+    /// Lines about single logins; `None`: all.
+    pub log_lines_per_second: Option<NonZeroU32>,
+    /// Where traces go; `None`: nowhere.
+    pub otlp: Option<Otlp>,
     /// Demo page and users; the key with which demo users' app tokens are signed.
     pub demo: Option<Secret>,
     /// What is legal and yet wants to be said.
@@ -209,7 +215,7 @@ impl Config {
         }
         let public_url = match values.get("SCANLOGIN_PUBLIC_URL")? {
             None => None,
-            Some(text) => Some(public_url(&text)?),
+            Some(text) => Some(base_url("SCANLOGIN_PUBLIC_URL", &text)?),
         };
         let demo = demo(values, redis.is_some(), &credentials, listen)?;
         let mut warnings = Vec::new();
@@ -290,6 +296,12 @@ impl Config {
                 "SCANLOGIN_LOG_FORMAT",
                 &[("text", LogFormat::Text), ("json", LogFormat::Json)],
             )?,
+            log_lines_per_second: NonZeroU32::new(values.number(
+                "SCANLOGIN_LOG_LINES_PER_SECOND",
+                500,
+                0..=1_000_000,
+            )? as u32),
+            otlp: otlp::read(values)?,
             demo,
             warnings,
         })
@@ -385,8 +397,9 @@ fn check_rotation(wait: u64, rotate: u64) -> Result<(), ConfigError> {
     Err(ConfigError::new("SCANLOGIN_ROTATE_SECONDS", what))
 }
 
-fn public_url(text: &str) -> Result<Url, ConfigError> {
-    let bad = |what: String| ConfigError::new("SCANLOGIN_PUBLIC_URL", what);
+/// An address below which others begin.
+fn base_url(name: &'static str, text: &str) -> Result<Url, ConfigError> {
+    let bad = |what: String| ConfigError::new(name, what);
     let url = Url::parse(text.trim_end_matches('/'))
         .map_err(|error| bad(format!("'{text}' is not a URL: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
