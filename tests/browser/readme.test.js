@@ -14,6 +14,7 @@ function printed(text, heading) {
 }
 
 const PAGES = {
+  'the page of one’s own in the README': printed(readme, '## A page of your own in five minutes'),
   'the page of the README': printed(readme, '## Put it into your page'),
   'the page that embeds': printed(`\n${embedding}`, '# Embedding'),
   'the page with a view of its own': printed(embedding, '## The client without the element'),
@@ -23,7 +24,8 @@ const PAGES = {
 const embed = (snippet) => (origin) => {
   const html = snippet
     .replaceAll('https://login.example.com', origin)
-    .replaceAll('wss://login.example.com', origin.replace('http', 'ws'));
+    .replaceAll('wss://login.example.com', origin.replace('http', 'ws'))
+    .replaceAll('http://127.0.0.1:8080', origin);
   assert.notEqual(html, snippet);
   return `<!doctype html><style>#qr { width: 400px; height: 400px }</style>${html}`;
 };
