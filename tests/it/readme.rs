@@ -118,19 +118,6 @@ pub(crate) fn exposed(text: &str) -> BTreeMap<String, Exposed> {
     found
 }
 
-fn metrics() -> String {
-    let text = exposition();
-    let help = text.lines().filter_map(|line| line.strip_prefix("# HELP scanlogin_"));
-    let mut rows: Vec<String> = help
-        .map(|line| {
-            let (name, help) = line.split_once(' ').unwrap_or((line, ""));
-            format!("| `scanlogin_{name}` | {help} |\n")
-        })
-        .collect();
-    rows.sort();
-    "| metric | |\n|---|---|\n".to_owned() + &rows.concat()
-}
-
 fn check(path: &str, name: &str, table: &str) {
     let readme = std::fs::read_to_string(path).expect("a page");
     let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
@@ -195,6 +182,5 @@ fn its_acl_is_the_one_that_is_tested() {
 fn its_tables_are_those_of_the_code() {
     check(README, "settings", &settings());
     check(README, "close codes", &close_codes());
-    check(README, "metrics", &metrics());
     check(METRICS, "metrics", &all_about_metrics());
 }

@@ -15,8 +15,8 @@ def rows(page, table):
     """The cells of each row of a table that the code writes."""
     text = (ROOT / page).read_text()
     body = text.partition(f"<!-- {table} -->")[2].partition(f"<!-- /{table} -->")[0]
-    for line in body.splitlines()[2:]:
-        if line.startswith("|"):
+    for line in body.splitlines():
+        if line.startswith("| `"):
             yield [cell.strip() for cell in line.strip("|").split(" | ")]
 
 

@@ -18,7 +18,6 @@ MUTANTS = [
     ("chart.renders", "helm/templates/deployment.yaml", "path: /livez\n              port: admin\n            periodSeconds: 10", "path: /readyz\n              port: admin\n            periodSeconds: 10", "liveness"),
     ("chart.renders", "helm/templates/deployment.yaml", "mountPath: /run/secrets/scanlogin/{{ .name }}", "mountPath: /run/secrets/{{ .name }}", "mounted"),
     ("chart.renders", "helm/values.yaml", "confirm: required", "confirm: \"off\"", "confirmation"),
-    ("chart.rules_know_the_limit", "helm/templates/prometheusrule.yaml", 'replace "200000"', 'replace "300000"', "capacity"),
     ("chart.manifests", "helm/templates/deployment.yaml", "imagePullPolicy:", "imagePullPolicies:", "imagePullPolicies"),
     ("chart.golden", "helm/templates/service.yaml", "appProtocol: http", "appProtocol: https", "golden"),
     ("chart.golden", "tests/ops/golden/full.yaml", "averageUtilization: 70", "averageUtilization: 71", "golden full"),
