@@ -43,8 +43,9 @@ pub struct Attack(JoinSet<()>);
 
 impl Attack {
     /// One attacker of each kind.
-    pub fn start(crew: &Arc<Crew>, endpoint: Endpoint) -> Self {
+    pub fn start(crew: &Arc<Crew>) -> Self {
         use Kind::*;
+        let endpoint = crew.endpoint();
         let mut attackers = JoinSet::new();
         for kind in [UnknownKey, BadToken, Flood, LongFrame, HalfHead, Connects] {
             let (crew, endpoint) = (crew.clone(), endpoint.clone());

@@ -9,9 +9,11 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 use serde::Serialize;
 
 use crate::{
+    limits,
     outcome::Outcome,
     proc,
     scenario::{self, Error, Plan, Scenario, Settings},
+    target::Target,
 };
 
 /// Logins a second beside the browsers that wait, while those are counted.
@@ -32,9 +34,21 @@ pub struct Search {
     /// Waiting browsers of the first step
     #[arg(long, value_name = "N", default_value_t = 2_500, help_heading = "Search")]
     first_waiting: u64,
-    /// Most waiting browsers that are tried; else what open files allow
+    /// Most waiting browsers that are tried; else what this machine's memory, or its ports, allow
     #[arg(long, value_name = "N", help_heading = "Search")]
     most_waiting: Option<u64>,
+    /// Only one of both
+    #[arg(long, value_enum, value_name = "WHAT", help_heading = "Search")]
+    only: Option<Only>,
+}
+
+/// What is searched for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Only {
+    /// Most logins a second.
+    Logins,
+    /// Most waiting browsers.
+    Waiting,
 }
 
 impl Search {
@@ -76,38 +90,53 @@ pub struct Capacity {
 /// [`Error`].
 pub async fn search(search: &Search, line: fn(&str), live: fn(&str)) -> Result<Capacity, Error> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut capacity = Capacity { logins: Vec::new(), waiting: Vec::new(), cores };
     let settings = &search.settings;
     let seconds = Some(settings.seconds.unwrap_or(8.0));
-    let logins = steps(search.first_logins_per_second, f64::MAX, async |rate| {
-        let settings = Settings {
-            logins_per_second: Some(rate),
-            waiting: Some(settings.waiting.unwrap_or(1_000)),
-            seconds,
-            ..settings.clone()
+    if search.only != Some(Only::Waiting) {
+        let attempts = steps(search.first_logins_per_second, f64::MAX, async |rate| {
+            let settings = Settings {
+                logins_per_second: Some(rate),
+                waiting: Some(settings.waiting.unwrap_or(1_000)),
+                seconds,
+                ..settings.clone()
+            };
+            let attempt = attempt(Scenario::Login, rate, &settings, cores, live).await?;
+            line(&format!("{rate:.0} logins/s: {}", attempt.because));
+            Ok(attempt)
+        });
+        capacity.logins = attempts.await?;
+    }
+    if search.only != Some(Only::Logins) {
+        let most = match &settings.host {
+            Some(host) => {
+                limits::browsers_of_all_ports(&Target::there(host, Vec::new())?.endpoints)
+            }
+            None => limits::browsers_of_this_memory(),
         };
-        let attempt = attempt(Scenario::Login, rate, &settings, cores, live).await?;
-        line(&format!("{rate:.0} logins/s: {}", attempt.because));
-        Ok(attempt)
-    });
-    let logins = logins.await?;
-    // Of this process, and of the service's: it keeps 1,000 files for other things.
-    let files = proc::most_browsers().saturating_sub(1_000);
-    let most = search.most_waiting.unwrap_or(files).min(files) as f64;
-    let waiting = steps(search.first_waiting as f64, most, async |waiting| {
-        let settings = Settings {
-            logins_per_second: Some(BESIDE),
-            waiting: Some(waiting as u64),
-            seconds,
-            ..settings.clone()
-        };
-        let mut attempt = attempt(Scenario::Wait, waiting, &settings, cores, live).await?;
-        if attempt.held && waiting >= most {
-            attempt.because = "held; open files allow no more in one process".into();
-        }
-        line(&format!("{waiting:.0} waiting: {}", attempt.because));
-        Ok(attempt)
-    });
-    Ok(Capacity { logins, waiting: waiting.await?, cores })
+        // Those that log in beside them need room, too.
+        let most = most.saturating_sub((BESIDE * 4.0) as u64);
+        let most = search.most_waiting.unwrap_or(most).min(most) as f64;
+        let attempts = steps(search.first_waiting as f64, most, async |waiting| {
+            let settings = Settings {
+                logins_per_second: Some(BESIDE),
+                waiting: Some(waiting as u64),
+                seconds,
+                ..settings.clone()
+            };
+            let mut attempt = attempt(Scenario::Wait, waiting, &settings, cores, live).await?;
+            if attempt.held && waiting >= most {
+                attempt.because = match search.most_waiting {
+                    Some(_) => format!("{}; no more were to be tried", attempt.because),
+                    None => format!("{}; this machine has no room for more", attempt.because),
+                };
+            }
+            line(&format!("{waiting:.0} waiting: {}", attempt.because));
+            Ok(attempt)
+        });
+        capacity.waiting = attempts.await?;
+    }
+    Ok(capacity)
 }
 
 async fn steps<F>(first: f64, most: f64, attempt: F) -> Result<Vec<Attempt>, Error>
@@ -145,16 +174,18 @@ async fn attempt(
     live: fn(&str),
 ) -> Result<Attempt, Error> {
     let plan = Plan::new(scenario, settings);
-    let target = Arc::new(scenario::target(scenario, settings)?);
+    let target = Arc::new(scenario::target(&plan, settings)?);
     let before = proc::machine();
     let outcome = scenario::run(&plan, settings, target, live).await?;
     let machine_percent = proc::busy(before, proc::machine());
     let short = outcome.logins_per_second < 0.95 * plan.logins_per_second;
     let broken = outcome.broken(settings.max_failures, settings.max_p99);
-    let held = broken.is_empty() && !outcome.client_limited && !short;
+    // A late client makes latencies look longer, never shorter: what held in spite of it has held.
+    let held = broken.is_empty() && !short;
     let because = match broken.first() {
         None if held => {
-            format!("held: p99 {:.1} ms", outcome.scan_to_token_ms.p99)
+            let at_most = if outcome.client_limited { "at most " } else { "" };
+            format!("held: p99 {at_most}{:.1} ms", outcome.scan_to_token_ms.p99)
         }
         broken => {
             let why = broken.cloned().unwrap_or_else(|| {
@@ -170,8 +201,9 @@ async fn attempt(
 
 fn saturated(outcome: &Outcome, machine_percent: f64, cores: usize) -> String {
     let servers = outcome.servers.unwrap_or_default();
-    if servers.redis_cpu_percent > SATURATED {
-        return format!("Redis's one core is full ({:.0} %)", servers.redis_cpu_percent);
+    let redis = servers.redis_cpu_percent / servers.redis_nodes.max(1) as f64;
+    if redis > SATURATED {
+        return format!("Redis's one core is full ({redis:.0} %)");
     }
     if servers.cpu_percent > SATURATED * cores as f64 {
         return format!("the service has all cores ({:.0} %)", servers.cpu_percent);
@@ -179,8 +211,8 @@ fn saturated(outcome: &Outcome, machine_percent: f64, cores: usize) -> String {
     if machine_percent > SATURATED {
         return format!(
             "the machine is full ({machine_percent:.0} % of {cores} cores: service {:.0} %, Redis \
-             {:.0} % of one; the rest is this client and whoever else is here)",
-            servers.cpu_percent, servers.redis_cpu_percent
+             {:.0} %, this client {:.0} % of one)",
+            servers.cpu_percent, servers.redis_cpu_percent, outcome.client.cpu_percent
         );
     }
     if outcome.client_limited {
@@ -198,22 +230,28 @@ fn best(attempts: &[Attempt]) -> Option<&Attempt> {
 impl fmt::Display for Capacity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (what, attempts) in [("logins/s", &self.logins), ("waiting browsers", &self.waiting)] {
+            if attempts.is_empty() {
+                continue;
+            }
             let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
             writeln!(
                 f,
-                "\n| {what} | held | p50 ms | p99 ms | service CPU % of a core | Redis CPU % | service MiB | Redis MiB | why |"
+                "\n| {what} | held | p50 ms | p99 ms | service CPU % of a core | Redis CPU % | client CPU % | \
+                 instances | service MiB | Redis MiB | why |"
             )?;
-            writeln!(f, "|---|---|---|---|---|---|---|---|---|")?;
+            writeln!(f, "|---|---|---|---|---|---|---|---|---|---|---|")?;
             for Attempt { load, held, because, outcome, .. } in attempts {
                 let servers = outcome.servers.unwrap_or_default();
                 writeln!(
                     f,
-                    "| {load:.0} | {} | {:.2} | {:.2} | {:.0} | {:.0} | {:.1} | {:.1} | {because} |",
+                    "| {load:.0} | {} | {:.2} | {:.2} | {:.0} | {:.0} | {:.0} | {} | {:.1} | {:.1} | {because} |",
                     if *held { "yes" } else { "no" },
                     outcome.scan_to_token_ms.p50,
                     outcome.scan_to_token_ms.p99,
                     servers.cpu_percent,
                     servers.redis_cpu_percent,
+                    outcome.client.cpu_percent,
+                    servers.instances,
                     mib(servers.memory_bytes),
                     mib(servers.redis_memory_bytes),
                 )?;

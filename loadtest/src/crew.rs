@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use crate::{
     browser::{Browser, Event, Failed, Opening},
     dialect::{Dialect, Endpoint, Message, Shown},
+    limits::SOURCES,
     pacer::Pacer,
     phone::{Answer, Phones},
     recorder::{Recorder, Step},
@@ -21,9 +22,6 @@ use crate::{
 
 /// How long a browser waits for what it is owed at once, before it counts as failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-/// Loopback source addresses that are used in turn: each has 28,000 ports, each connection keeps its
-/// own for a minute after its end.
-const SOURCES: u64 = 240;
 
 /// One server with its phones.
 struct Site {
@@ -42,6 +40,7 @@ pub struct Crew {
     /// When everything happens.
     pub pacer: Pacer,
     number: AtomicU64,
+    first: AtomicU64,
     waiting: AtomicI64,
 }
 
@@ -97,8 +96,22 @@ impl Crew {
             recorder,
             pacer: Pacer::start()?,
             number: AtomicU64::new(0),
+            first: AtomicU64::new(0),
             waiting: AtomicI64::new(0),
         }))
+    }
+
+    /// Begins to count its browsers here, so that those of several crews are told apart.
+    #[must_use]
+    pub fn counting_from(self: Arc<Self>, first: u64) -> Arc<Self> {
+        self.number.store(first, Ordering::Relaxed);
+        self.first.store(first, Ordering::Relaxed);
+        self
+    }
+
+    /// The number of its first browser, which no other crew has: a seed.
+    pub fn first(&self) -> u64 {
+        self.first.load(Ordering::Relaxed)
     }
 
     /// How many browsers have a key now.
@@ -125,13 +138,18 @@ impl Crew {
         self.dialect
     }
 
+    /// The first server.
+    pub fn endpoint(&self) -> Endpoint {
+        self.sites[0].endpoint.clone()
+    }
+
     async fn connect(&self, number: u64, resume: bool) -> Result<Browser, Wrong> {
-        // Only loopback has more source addresses than one; the first is left to attackers.
+        // Only loopback has more source addresses than one: each has 28,000 ports, and keeps one for a
+        // minute after the end of its connection. The first is left to attackers.
         let last = 2 + (number / self.sites.len() as u64) % SOURCES;
         let source = IpAddr::V4(Ipv4Addr::new(127, 0, 0, last as u8));
         let endpoint = &self.site(number).endpoint;
-        let source = Some(source)
-            .filter(|_| endpoint.address.is_ipv4() && endpoint.address.ip().is_loopback());
+        let source = Some(source).filter(|_| endpoint.is_loopback());
         let opened = self.connect_from(source, number, resume).await;
         opened.map_err(|failed| Wrong(Step::Connect, reason(&failed)))
     }

@@ -2,12 +2,12 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::phone::Request;
 
 /// A protocol between browser, server and phone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Dialect {
     /// Bare strings.
@@ -21,12 +21,19 @@ pub enum Dialect {
 }
 
 /// One server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Its address.
     pub address: SocketAddr,
     /// What is sent as `Host`.
     pub host: String,
+}
+
+impl Endpoint {
+    /// Whether any 127.x.y.z can be the source of a connection to it.
+    pub fn is_loopback(&self) -> bool {
+        self.address.is_ipv4() && self.address.ip().is_loopback()
+    }
 }
 
 /// A key, with what the protocol says about it.

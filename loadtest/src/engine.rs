@@ -72,11 +72,13 @@ pub async fn open_loop(
 ) -> Load {
     let mut visits = Visits::default();
     let mut begin = Some(begin);
-    for arrival in Arrivals::new(span.start, per_second, per_second.to_bits()) {
+    let seed = per_second.to_bits() ^ crew.first();
+    for arrival in Arrivals::new(span.start, per_second, seed) {
         if arrival >= span.until {
             break;
         }
         crew.pacer.until(arrival).await;
+        crew.recorder.late(arrival.elapsed());
         if arrival >= span.counts_from
             && let Some(begin) = begin.take()
         {

@@ -5,8 +5,8 @@
 //! user per socket would weigh more than what it measures.
 //!
 //! ```text
-//! main -> cli -> { scenario, bench } -> { engine, goose_run, report } -> crew -> { browser, phone, pacer, recorder }
-//!                                    -> target (servers of the run's own), proc (what they use)
+//! main -> { bench, capacity, plan, scaling } -> scenario -> { goose_run, workers, cues, live } -> { engine, fleet, visit } -> crew
+//! crew -> { browser, phone, pacer, recorder };   target (servers of the run's own), proc (what they use), limits
 //! ```
 
 pub mod attack;
@@ -14,10 +14,13 @@ pub mod bench;
 pub mod browser;
 pub mod capacity;
 pub mod crew;
+pub mod cues;
 pub mod dialect;
+pub mod economy;
 pub mod engine;
 pub mod fleet;
 pub mod goose_run;
+pub mod limits;
 pub mod live;
 pub mod outcome;
 pub mod pacer;
@@ -25,8 +28,10 @@ pub mod phone;
 pub mod plan;
 pub mod proc;
 pub mod recorder;
+pub mod scaling;
 pub mod scenario;
 pub mod svg;
 pub mod target;
 pub mod tokens;
 pub mod visit;
+pub mod workers;

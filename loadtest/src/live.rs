@@ -1,14 +1,35 @@
 //! Second by second, while it runs: the line on the terminal, and what the picture is drawn from.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
     time::{Duration, Instant},
 };
 
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
-use crate::{crew::Crew, recorder::Percentiles};
+use crate::{
+    crew::Crew,
+    recorder::{Interval, Percentiles},
+};
+
+/// What can be watched: one crew, or the workers of a run.
+pub trait Watched: Send + Sync {
+    /// Browsers that have a key now.
+    fn waiting(&self) -> u64;
+    /// What happened since the last call.
+    fn take_interval(&self) -> Interval;
+}
+
+impl Watched for Crew {
+    fn waiting(&self) -> u64 {
+        Self::waiting(self)
+    }
+
+    fn take_interval(&self) -> Interval {
+        self.recorder.take_interval()
+    }
+}
 
 /// One second of a run.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -27,7 +48,7 @@ pub struct Second {
     pub p99: f64,
 }
 
-/// Watches a crew until it is asked what it saw.
+/// Watches until it is asked what it saw.
 pub struct Watch {
     seconds: Arc<Mutex<Vec<Second>>>,
     task: JoinHandle<()>,
@@ -35,20 +56,20 @@ pub struct Watch {
 
 impl Watch {
     /// Watches; `line` gets a line a second.
-    pub fn start(crew: &Arc<Crew>, line: fn(&str)) -> Self {
+    pub fn start(watched: Weak<dyn Watched>, line: fn(&str)) -> Self {
         let seconds = Arc::new(Mutex::new(Vec::new()));
-        let (crew, seen) = (Arc::downgrade(crew), seconds.clone());
+        let seen = seconds.clone();
         let task = tokio::spawn(async move {
             let started = Instant::now();
             let mut ticks = tokio::time::interval(Duration::from_secs(1));
             ticks.tick().await;
             loop {
                 ticks.tick().await;
-                let Some(crew) = crew.upgrade() else { return };
-                let (token, logins, failures) = crew.recorder.take_interval();
+                let Some(watched) = watched.upgrade() else { return };
+                let Interval { token, logins, failures } = watched.take_interval();
                 let Percentiles { p50, p99, .. } = Percentiles::of(&token);
                 let second = started.elapsed().as_secs_f64();
-                let waiting = crew.waiting();
+                let waiting = watched.waiting();
                 line(&format!(
                     "{second:4.0} s  {waiting:6} waiting  {logins:5} logins/s  \
                      p50 {p50:7.2} ms  p99 {p99:7.2} ms  {failures} failed"

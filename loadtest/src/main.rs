@@ -12,9 +12,9 @@ use clap::{Parser, Subcommand};
 use loadtest::{
     bench, capacity,
     outcome::Outcome,
-    plan, proc,
+    plan, proc, scaling,
     scenario::{self, Plan, Scenario, Settings},
-    svg,
+    svg, workers,
 };
 
 /// Load tests for scanlogin. Without a command: `mixed` for a minute.
@@ -48,8 +48,13 @@ enum Command {
     Bench(bench::Settings),
     /// Most logins a second and most waiting browsers until an objective breaks, and what is full
     Capacity(capacity::Search),
+    /// What a login costs with 1, 2 and 4 instances behind nginx, on one Redis and on a Cluster
+    Scaling(scaling::Wanted),
     /// Instances, cores, memory and Redis nodes for a given load, from measured constants
     Plan(plan::Wanted),
+    /// One of several processes of a run
+    #[command(name = workers::COMMAND, hide = true)]
+    Worker,
 }
 
 const BEYOND_THRESHOLDS: u8 = 1;
@@ -99,9 +104,21 @@ async fn run(command: Command) -> Result<ExitCode, Box<dyn Error + Send + Sync>>
             let value = serde_json::to_value(&capacity)?;
             return write_json(json.as_deref(), &value).map(|()| ExitCode::SUCCESS);
         }
-        Command::Plan(wanted) => {
-            say(&plan::run(&wanted, progress).await?);
+        Command::Scaling(wanted) => {
+            let scaling = scaling::run(&wanted, say, progress).await?;
+            say(&scaling.to_string());
+            let value = serde_json::to_value(&scaling)?;
+            return write_json(wanted.json.as_deref(), &value).map(|()| ExitCode::SUCCESS);
+        }
+        Command::Worker => {
+            workers::child::run().await?;
             return Ok(ExitCode::SUCCESS);
+        }
+        Command::Plan(wanted) => {
+            let planned = plan::run(&wanted, say, progress).await?;
+            say(&planned.to_string());
+            let value = serde_json::to_value(&planned)?;
+            return write_json(wanted.json.as_deref(), &value).map(|()| ExitCode::SUCCESS);
         }
         Command::Login(settings) => (Scenario::Login, settings),
         Command::Wait(settings) => (Scenario::Wait, settings),
@@ -111,24 +128,26 @@ async fn run(command: Command) -> Result<ExitCode, Box<dyn Error + Send + Sync>>
         Command::Abuse(settings) => (Scenario::Abuse, settings),
         Command::Mixed(settings) => (Scenario::Mixed, settings),
     };
+    let baseline = settings.baseline.as_deref().map(read_json).transpose()?;
     let plan = Plan::new(scenario, &settings);
-    let target = Arc::new(scenario::target(scenario, &settings)?);
+    let target = Arc::new(scenario::target(&plan, &settings)?);
     say(&format!("{} against {}", scenario.name(), target.description));
     let outcome = scenario::run(&plan, &settings, target, progress).await?;
-    report(&outcome, &settings)
+    report(&outcome, &settings, baseline.as_ref())
 }
 
 fn report(
     outcome: &Outcome,
     settings: &Settings,
+    baseline: Option<&serde_json::Value>,
 ) -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
     say(&outcome.to_string());
-    if let Some(file) = &settings.baseline {
-        say(&outcome.against(&serde_json::from_slice(&std::fs::read(file)?)?));
+    if let Some(baseline) = baseline.filter(|_| !outcome.client_limited) {
+        say(&outcome.against(baseline));
     }
     write_json(settings.json.as_deref(), &serde_json::to_value(outcome)?)?;
     if let Some(file) = &settings.svg {
-        std::fs::write(file, svg::draw(outcome))?;
+        write(file, &svg::draw(outcome, settings.max_p99))?;
     }
     for hint in outcome.hints() {
         say(&format!("hint: {hint}"));
@@ -143,14 +162,25 @@ fn report(
     Ok(if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(BEYOND_THRESHOLDS) })
 }
 
+/// Before anything starts: a wrong name should not cost a run.
+fn read_json(file: &Path) -> Result<serde_json::Value, Box<dyn Error + Send + Sync>> {
+    let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+    let text = std::fs::read(file).map_err(|error| wrong(&error))?;
+    Ok(serde_json::from_slice(&text).map_err(|error| wrong(&error))?)
+}
+
 fn write_json(
     file: Option<&Path>,
     value: &serde_json::Value,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     if let Some(file) = file {
-        std::fs::write(file, serde_json::to_string_pretty(value)? + "\n")?;
+        write(file, &(serde_json::to_string_pretty(value)? + "\n"))?;
     }
     Ok(())
+}
+
+fn write(file: &Path, text: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
+    Ok(std::fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))?)
 }
 
 #[expect(clippy::print_stdout, reason = "a report is what this program is for")]

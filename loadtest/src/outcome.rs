@@ -14,8 +14,8 @@ use crate::{
 };
 
 /// A client that is later than this share of what it measures, at the 99th percentile, measures
-/// itself.
-const MOST_OF_P99: f64 = 0.5;
+/// itself: it is late when it begins, and about as late when it hears of the end.
+const MOST_OF_P99: f64 = 0.25;
 /// Below this lateness in milliseconds nobody cares.
 const LATE_BUT_FINE: f64 = 1.0;
 
@@ -56,6 +56,8 @@ pub struct Outcome {
     pub client_late_ms_max: f64,
     /// Whether the client, not the service, was the bottleneck.
     pub client_limited: bool,
+    /// What this client was.
+    pub client: Client,
     /// What the servers used; nothing where they are not the run's own.
     pub servers: Option<Servers>,
     /// More figures, by scenario.
@@ -73,13 +75,30 @@ pub struct StepOutcome {
     pub ms: Percentiles,
 }
 
+/// What the client used while it counted.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Client {
+    /// Processes that held the browsers.
+    pub processes: usize,
+    /// Percent of a core, all processes together.
+    pub cpu_percent: f64,
+    /// What a browser that waits costs its process; nothing where too few waited.
+    pub bytes_per_browser: Option<f64>,
+}
+
 /// What servers used while it counted.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Servers {
+    /// How many instances.
+    pub instances: usize,
+    /// How many servers the store has.
+    pub redis_nodes: usize,
     /// Percent of a core, all instances together, without Redis.
     pub cpu_percent: f64,
-    /// The same of Redis.
+    /// The same of Redis, all nodes together.
     pub redis_cpu_percent: f64,
+    /// The same of nginx, where one is in front.
+    pub proxy_cpu_percent: f64,
     /// PSS at the end in bytes, all instances together.
     pub memory_bytes: u64,
     /// Redis's `used_memory` at the end.
@@ -116,6 +135,7 @@ impl Outcome {
             client_late_ms: late,
             client_late_ms_max: late.max,
             client_limited: late.p99 > LATE_BUT_FINE && late.p99 > MOST_OF_P99 * token.p99,
+            client: Client::default(),
             servers: None,
             more: BTreeMap::new(),
             series: Vec::new(),
@@ -144,15 +164,6 @@ impl Outcome {
     pub fn hints(&self) -> Vec<&'static str> {
         let has = |what: &str| self.failure_reasons.keys().any(|reason| reason.contains(what));
         let mut hints = Vec::new();
-        if has("connect: 429") {
-            hints.push("the service limits this address: SCANLOGIN_CONNECTS_PER_MINUTE=0 lifts it");
-        }
-        if has("scan: 429") || has("confirm: 429") {
-            hints.push(
-                "the service limits these users: SCANLOGIN_SCANS_PER_MINUTE=0 and \
-                 SCANLOGIN_CLAIMS_PER_USER=0 lift it",
-            );
-        }
         if has("connect: 503") {
             hints.push("the service is full or draining: SCANLOGIN_MAX_WAITING, or its open files");
         }
@@ -196,6 +207,37 @@ impl Outcome {
     }
 }
 
+impl fmt::Display for Servers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        write!(
+            f,
+            "service: {:.1} % of a core, {:.1} MiB",
+            self.cpu_percent,
+            mib(self.memory_bytes)
+        )?;
+        if self.redis_nodes > 0 {
+            let (cpu, memory) = (self.redis_cpu_percent, mib(self.redis_memory_bytes));
+            write!(f, "; Redis: {cpu:.1} %, {memory:.1} MiB")?;
+        }
+        if self.proxy_cpu_percent > 0.0 {
+            write!(f, "; nginx: {:.1} %", self.proxy_cpu_percent)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.processes == 1 { "process" } else { "processes" };
+        write!(f, "client: {:.1} % of a core in {} {plural}", self.cpu_percent, self.processes)?;
+        if let Some(bytes) = self.bytes_per_browser {
+            write!(f, ", {bytes:.0} bytes per waiting browser")?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "\n{} against {}, {:.0} s", self.scenario, self.target, self.seconds)?;
@@ -236,15 +278,8 @@ impl fmt::Display for Outcome {
             writeln!(f, "{name}: {value:.3}")?;
         }
         if let Some(servers) = &self.servers {
-            writeln!(
-                f,
-                "servers: {:.1} % of a core and {:.1} MiB; Redis: {:.1} % and {:.1} MiB",
-                servers.cpu_percent,
-                servers.memory_bytes as f64 / f64::from(1 << 20),
-                servers.redis_cpu_percent,
-                servers.redis_memory_bytes as f64 / f64::from(1 << 20),
-            )?;
+            writeln!(f, "{servers}")?;
         }
-        Ok(())
+        writeln!(f, "{}", self.client)
     }
 }

@@ -44,6 +44,12 @@ pub fn most_browsers() -> u64 {
     getrlimit(Resource::Nofile).current.map_or(u64::MAX, |most| most.saturating_sub(OTHER_FILES))
 }
 
+/// The limit of open files that no process of ours can pass.
+pub fn hard_limit_of_files() -> u64 {
+    use rustix::process::{Resource, getrlimit};
+    getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
+}
+
 /// Ticks of all processors so far: busy, and all.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Machine {

@@ -7,14 +7,14 @@ use std::{
 };
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
 
 /// Longest time that is told apart from longer ones, in microseconds: ten minutes.
 const MOST_MICROS: u64 = 600_000_000;
 
 /// A step of a login, each a metric of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
     /// From the start of the connection to the 101.
@@ -79,7 +79,7 @@ pub fn micros() -> Micros {
 }
 
 /// All that a run has measured.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Measured {
     /// By step, successful ones.
     pub steps: BTreeMap<Step, Micros>,
@@ -92,7 +92,8 @@ pub struct Measured {
 }
 
 impl Measured {
-    fn new() -> Self {
+    /// Nothing.
+    pub fn new() -> Self {
         Self { steps: BTreeMap::new(), logins: 0, failures: BTreeMap::new(), late: micros() }
     }
 
@@ -105,20 +106,73 @@ impl Measured {
     pub fn failed(&self) -> u64 {
         self.failures.values().sum()
     }
+
+    /// Adds what another crew has measured. Exact: all histograms have the same bounds.
+    pub fn add(&mut self, other: &Self) {
+        for (step, histogram) in &other.steps {
+            add(self.steps.entry(*step).or_insert_with(micros), histogram);
+        }
+        self.logins += other.logins;
+        for (why, count) in &other.failures {
+            *self.failures.entry(why.clone()).or_default() += count;
+        }
+        add(&mut self.late, &other.late);
+    }
+}
+
+impl Default for Measured {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Adds a histogram of the same bounds.
+pub fn add(to: &mut Micros, histogram: &Micros) {
+    to.add(histogram).expect("all histograms have the bounds of `micros`");
+}
+
+/// What happened since it was last asked for.
+#[derive(Clone, Debug)]
+pub struct Interval {
+    /// Scan to token.
+    pub token: Micros,
+    /// Logins that ended as they should.
+    pub logins: u64,
+    /// What went wrong.
+    pub failures: u64,
+}
+
+impl Interval {
+    /// Nothing.
+    pub fn new() -> Self {
+        Self { token: micros(), logins: 0, failures: 0 }
+    }
+
+    /// Adds what happened elsewhere.
+    pub fn add(&mut self, other: &Self) {
+        add(&mut self.token, &other.token);
+        self.logins += other.logins;
+        self.failures += other.failures;
+    }
+}
+
+impl Default for Interval {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Collects from any number of tasks.
 pub struct Recorder {
     measured: Mutex<Measured>,
-    /// Since it was last asked for: scan to token, logins, failures.
-    interval: Mutex<(Micros, u64, u64)>,
+    interval: Mutex<Interval>,
     goose: Option<UnboundedSender<Sample>>,
 }
 
 impl Recorder {
     /// One that keeps what it is told.
     pub fn new() -> Self {
-        let (measured, interval) = (Measured::new(), (micros(), 0, 0));
+        let (measured, interval) = (Measured::new(), Interval::new());
         Self { measured: Mutex::new(measured), interval: Mutex::new(interval), goose: None }
     }
 
@@ -131,20 +185,20 @@ impl Recorder {
         self.measured.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn lock_interval(&self) -> MutexGuard<'_, (Micros, u64, u64)> {
+    fn lock_interval(&self) -> MutexGuard<'_, Interval> {
         self.interval.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Scan to token, logins and failures since the last call.
-    pub fn take_interval(&self) -> (Micros, u64, u64) {
-        std::mem::replace(&mut *self.lock_interval(), (micros(), 0, 0))
+    pub fn take_interval(&self) -> Interval {
+        std::mem::take(&mut *self.lock_interval())
     }
 
     /// A step that succeeded.
     pub fn step(&self, step: Step, took: Duration) {
         self.lock().steps.entry(step).or_insert_with(micros).saturating_record(in_micros(took));
         if step == Step::Token {
-            self.lock_interval().0.saturating_record(in_micros(took));
+            self.lock_interval().token.saturating_record(in_micros(took));
         }
         self.tell(step, took, None);
     }
@@ -153,14 +207,14 @@ impl Recorder {
     pub fn failure(&self, step: Step, took: Duration, why: &str) {
         let name = step.name();
         *self.lock().failures.entry(format!("{name}: {why}")).or_default() += 1;
-        self.lock_interval().2 += 1;
+        self.lock_interval().failures += 1;
         self.tell(step, took, Some(why.to_owned()));
     }
 
     /// A login that ended as it should.
     pub fn login(&self) {
         self.lock().logins += 1;
-        self.lock_interval().1 += 1;
+        self.lock_interval().logins += 1;
     }
 
     /// The client did something later than it was due.

@@ -1,17 +1,9 @@
 // Delivery by ticket in a real browser: the page is logged in and its scripts never see the token.
 import assert from 'node:assert/strict';
-import net from 'node:net';
+import { freePort } from './support/port.js';
 import { readQrOf, scanAs, state, story } from './support/story.js';
 
 const COOKIE = '__Host-scanlogin';
-
-async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 // The setting must name the page's origin before the service has its port.
 const port = await freePort();

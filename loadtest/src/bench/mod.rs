@@ -63,8 +63,15 @@ pub async fn run(settings: &Settings, progress: impl Fn(&str)) -> Result<Table, 
     };
     let installed = redis::is_installed();
     let store = settings.store.unwrap_or(if installed { Store::Redis } else { Store::Embedded });
-    let wanted =
-        Wanted { binary, store, instances: 1, confirm: false, wait: Some(WAIT), more: Vec::new() };
+    let wanted = Wanted {
+        binary,
+        store,
+        instances: 1,
+        confirm: false,
+        proxy_workers: None,
+        wait: Some(WAIT),
+        more: Vec::new(),
+    };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let with_peer = !settings.no_peer && installed && peer::is_installed();
     let mut table = Table::new(settings, store, cores);

@@ -1,7 +1,6 @@
 //! One side, once: first with browsers that wait, then, on servers of its own, at saturation.
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -10,11 +9,12 @@ use super::{Figures, Row, Settings};
 use crate::{
     crew::Crew,
     dialect::Dialect,
+    economy,
     engine::{Load, Span, closed_loop, open_loop},
     fleet::Fleet,
     proc,
     recorder::{Percentiles, Recorder, Step},
-    target::{Error, Target, Usage, redis::Commands},
+    target::{Error, Target, Usage},
     visit::Visit,
 };
 
@@ -24,9 +24,6 @@ const SETTLE: Duration = Duration::from_secs(4);
 const THINK: Duration = Duration::from_secs(1);
 /// What is not counted at the start of a load.
 const WARM_UP: Duration = Duration::from_secs(3);
-/// Logins that are counted command by command, and how many at a time.
-const COUNTED: usize = 320;
-const COUNTED_AT_A_TIME: usize = 16;
 
 pub(super) async fn measure(
     settings: &Settings,
@@ -147,38 +144,12 @@ async fn saturation(
     figures.set(Row::LoginsPerSecond, load.per_second());
     figures.set(Row::FailuresAtMost, load.measured.failed() as f64);
     progress(&said("saturation", &load));
-    count(&crew, target, figures).await?;
-    Ok(())
-}
-
-/// Commands that a login costs, with the canary of the feed and our own questions left out.
-async fn count(crew: &Arc<Crew>, target: &Target, figures: &mut Figures) -> Result<(), Error> {
-    let Some(redis) = &target.redis else { return Ok(()) };
-    // What is left of the logins before.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let heard = target.metric("scanlogin_notifications_total");
-    let monitor = redis.questions().monitor()?;
-    let logins = async {
-        let mut loops = tokio::task::JoinSet::new();
-        for _ in 0..COUNTED_AT_A_TIME {
-            let crew = crew.clone();
-            loops.spawn(async move {
-                for _ in 0..COUNTED / COUNTED_AT_A_TIME {
-                    crew.clone().visit(Visit::LogIn(None)).await;
-                }
-            });
-        }
-        while loops.join_next().await.is_some() {}
-    };
-    logins.await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let heard = target.metric("scanlogin_notifications_total") - heard;
-    let Commands { sent, inside } = monitor.finish(&["probe:", "nchan_"])?;
-    let each = |map: &BTreeMap<String, u64>| map.values().sum::<u64>() as f64 / COUNTED as f64;
-    figures.set(Row::CommandsSent, each(&sent));
-    figures.set(Row::CommandsInside, each(&inside));
-    figures.set(Row::Notifications, heard / COUNTED as f64);
-    figures.sent = sent;
-    figures.inside = inside;
+    if let Some(counted) = economy::count(&crew, target).await? {
+        figures.set(Row::CommandsSent, counted.sent_each());
+        figures.set(Row::CommandsInside, counted.inside_each());
+        figures.set(Row::Notifications, counted.notifications);
+        figures.sent = counted.sent;
+        figures.inside = counted.inside;
+    }
     Ok(())
 }

@@ -2,31 +2,24 @@
 
 mod play;
 mod preflight;
+mod run;
+mod servers;
 mod settings;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
-use tokio::sync::mpsc::unbounded_channel;
+use serde::{Deserialize, Serialize};
 
-pub use self::settings::{NotASpread, Settings, Spread};
-use crate::{
-    crew::Crew,
-    engine::Span,
-    goose_run,
-    live::{Second, Watch},
-    outcome::{Outcome, Servers},
-    proc,
-    recorder::{Measured, Recorder},
-    target::{self, Store, Target, Usage, Wanted, redis, service},
-    tokens,
+pub use self::{
+    play::{Assembled, Played, play},
+    run::run,
+    servers::target,
+    settings::{NotASpread, Settings, Spread, number},
 };
+use crate::{engine::Span, target, workers};
 
 /// A scenario.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scenario {
     /// Browsers arrive, are scanned, are logged in.
     Login,
@@ -100,8 +93,11 @@ impl Scenario {
     }
 }
 
+/// Logins after the last storm.
+const IN_THE_END: u64 = 100;
+
 /// Everything that a scenario is played with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
     /// Which one.
     pub scenario: Scenario,
@@ -115,6 +111,10 @@ pub struct Plan {
     pub think: Spread,
     /// Phones on one key.
     pub phones: u64,
+    /// Of those that wait, how many log in after the last storm.
+    pub in_the_end: u64,
+    /// Whether attackers come with them.
+    pub attackers: bool,
 }
 
 impl Plan {
@@ -128,6 +128,8 @@ impl Plan {
             time: Duration::from_secs_f64(settings.seconds.unwrap_or(defaults.seconds).max(0.1)),
             think: settings.think_seconds.unwrap_or(defaults.think),
             phones: settings.phones.unwrap_or(10).max(1),
+            in_the_end: IN_THE_END,
+            attackers: scenario == Scenario::Abuse,
         }
     }
 
@@ -144,6 +146,17 @@ impl Plan {
     pub fn browsers(&self) -> u64 {
         self.waiting + (self.logins_per_second * (self.think.to + 1.0)) as u64
     }
+
+    /// What one of so many processes plays of it.
+    pub fn share(&self, processes: usize, number: usize) -> Self {
+        Self {
+            logins_per_second: self.logins_per_second / processes as f64,
+            waiting: workers::share(self.waiting, processes, number),
+            in_the_end: workers::share(self.in_the_end, processes, number),
+            attackers: self.attackers && number == 0,
+            ..self.clone()
+        }
+    }
 }
 
 /// Why a scenario cannot be played.
@@ -155,12 +168,49 @@ pub enum Error {
     /// It is there, and will not have us.
     #[error("{0}")]
     Refused(String),
-    /// More than this process may have open.
+    /// More than the processes that were asked for may have open.
     #[error(
-        "{0} browsers are more than the {1} that the limit of open files leaves to this process: \
-         raise it (ulimit -n), or give fewer by --waiting or --logins-per-second"
+        "{browsers} browsers are more than the {most} that the limit of open files leaves to \
+         {processes} process(es) of this client: leave out --processes, or raise the limit (ulimit -n)"
     )]
-    Files(u64, u64),
+    Files {
+        /// Browsers that are wanted at the same time.
+        browsers: u64,
+        /// What there is room for.
+        most: u64,
+        /// In so many processes.
+        processes: usize,
+    },
+    /// More connections than there are ports.
+    #[error(
+        "{0} browsers are more than the {1} ports that this machine has towards --host (one address \
+         here, net.ipv4.ip_local_port_range): widen the range, or run from several machines"
+    )]
+    Ports(u64, u64),
+    /// More than fits, where service, store and client are all on this machine.
+    #[error(
+        "{0} browsers with their service and store need more memory than this machine has to give: \
+         about {1} would fit; or give a service elsewhere by --host"
+    )]
+    Memory(u64, u64),
+    /// More than the instances may hold.
+    #[error(
+        "{browsers} browsers are more than the {most} that the limit of open files leaves to \
+         {instances} instance(s) of the service: {advice}, or raise the limit (ulimit -n)"
+    )]
+    Instances {
+        /// Browsers that are wanted at the same time.
+        browsers: u64,
+        /// What there is room for.
+        most: u64,
+        /// In so many instances.
+        instances: usize,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// A worker process.
+    #[error(transparent)]
+    Worker(#[from] workers::Error),
     /// goose's.
     #[error("goose: {0:?}")]
     Goose(Box<goose::GooseError>),
@@ -176,127 +226,4 @@ impl From<goose::GooseError> for Error {
     fn from(error: goose::GooseError) -> Self {
         Self::Goose(Box::new(error))
     }
-}
-
-/// The servers for a scenario.
-///
-/// # Errors
-/// [`Error`].
-pub fn target(scenario: Scenario, settings: &Settings) -> Result<Target, Error> {
-    if let Some(host) = &settings.host {
-        return Ok(Target::there(host, app_tokens(settings)?)?);
-    }
-    let binary = match &settings.service {
-        Some(binary) => binary.clone(),
-        None => service::binary()?,
-    };
-    let mut more: Vec<(String, String)> = Vec::new();
-    if scenario == Scenario::Abuse {
-        // What answers attackers is what is tested here. People have an address and a user each.
-        more.push(("CONNECTS_PER_MINUTE".into(), "600".into()));
-        more.push(("SCANS_PER_MINUTE".into(), "30".into()));
-    }
-    for set in &settings.set {
-        let (name, value) = set.split_once('=').ok_or_else(|| Error::Set(set.clone()))?;
-        more.push((name.to_owned(), value.to_owned()));
-    }
-    let installed = redis::is_installed();
-    Ok(Target::start(&Wanted {
-        binary,
-        store: settings.store.unwrap_or(if installed { Store::Redis } else { Store::Embedded }),
-        instances: settings.instances.unwrap_or(1),
-        confirm: settings.confirm,
-        wait: scenario.defaults().wait,
-        more,
-    })?)
-}
-
-fn app_tokens(settings: &Settings) -> Result<Vec<String>, target::Error> {
-    let file_error = |file: &std::path::PathBuf| {
-        let file = file.clone();
-        move |error| target::Error::File(file, error)
-    };
-    if let Some(file) = &settings.app_tokens {
-        return tokens::read(file).map_err(file_error(file));
-    }
-    let secret = match &settings.app_secret_file {
-        Some(file) => {
-            std::fs::read_to_string(file).map_err(file_error(file))?.trim_end().to_owned()
-        }
-        None => settings.app_secret.clone().ok_or(target::Error::NoTokens)?,
-    };
-    Ok(tokens::mint(&secret, target::USERS))
-}
-
-/// What playing a scenario gave.
-#[derive(Default)]
-struct Played {
-    measured: Option<Measured>,
-    seconds: f64,
-    more: BTreeMap<&'static str, f64>,
-    begun: Usage,
-    ended: Usage,
-    series: Vec<Second>,
-}
-
-/// Plays a scenario against these servers, driven by goose; `line` gets what a person wants to see
-/// meanwhile.
-///
-/// # Errors
-/// [`Error`].
-pub async fn run(
-    plan: &Plan,
-    settings: &Settings,
-    target: Arc<Target>,
-    line: fn(&str),
-) -> Result<Outcome, Error> {
-    let most = proc::most_browsers();
-    if plan.browsers() > most {
-        return Err(Error::Files(plan.browsers(), most));
-    }
-    preflight::check(&target, settings).await?;
-    let (sender, samples) = unbounded_channel();
-    let crew = Crew::new(
-        &target.endpoints,
-        settings.protocol,
-        settings.confirm,
-        target.tokens.clone(),
-        Recorder::with_goose(sender),
-    )?;
-    let played = Arc::new(Mutex::new(Played::default()));
-    let (plan, result, host) = (plan.clone(), played.clone(), target.endpoints[0].host.clone());
-    let scenario = plan.scenario;
-    let servers = target.clone();
-    let run = Box::pin(async move {
-        let watch = Watch::start(&crew, line);
-        let mut played = play::play(&plan, &crew, &servers).await;
-        played.ended = servers.usage();
-        played.series = watch.finish();
-        *result.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = played;
-    });
-    goose_run::drive(scenario.name(), &host, settings.html.as_deref(), run, samples).await?;
-    let played = std::mem::take(&mut *played.lock().unwrap_or_else(|p| p.into_inner()));
-    Ok(outcome(scenario, settings, &target, played))
-}
-
-fn outcome(scenario: Scenario, settings: &Settings, target: &Target, played: Played) -> Outcome {
-    let Played { measured, seconds, more, begun, ended, series } = played;
-    let measured = measured.unwrap_or_else(|| Recorder::new().so_far());
-    let mut outcome = Outcome::new(scenario.name(), &measured, seconds);
-    outcome.target = target.description.clone();
-    outcome.protocol = format!("{:?}", settings.protocol).to_lowercase();
-    outcome.confirm = settings.confirm;
-    outcome.waiting = series.iter().map(|second| second.waiting).max().unwrap_or_default();
-    outcome.more = more;
-    outcome.series = series;
-    let share = |from: Duration, to: Duration| {
-        100.0 * to.saturating_sub(from).as_secs_f64() / seconds.max(f64::EPSILON)
-    };
-    outcome.servers = (ended.server_pss > 0).then(|| Servers {
-        cpu_percent: share(begun.server_cpu, ended.server_cpu),
-        redis_cpu_percent: share(begun.redis_cpu, ended.redis_cpu),
-        memory_bytes: ended.server_pss,
-        redis_memory_bytes: ended.redis_memory,
-    });
-    outcome
 }

@@ -1,20 +1,22 @@
 //! How each scenario goes.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::{Plan, Played, Scenario};
+use serde::{Deserialize, Serialize};
+
+use super::{Plan, Scenario};
 use crate::{
     attack::Attack,
     crew::Crew,
+    cues::Cues,
     engine::{Load, Span, open_loop},
     fleet::Fleet,
     pacer::Random,
-    recorder::{Percentiles, Step},
-    target::{Target, Usage},
+    proc,
+    recorder::{Measured, Micros, Step, add, micros},
     visit::Visit,
 };
 
@@ -22,88 +24,116 @@ use crate::{
 const DROP: u64 = 12;
 const CANCEL: u64 = 5;
 const EXPIRE: u64 = 3;
-/// After the last browser has left, until the service must have noticed.
-const FORGET: Duration = Duration::from_secs(2);
-
 /// Pages come back with jitter: within this time.
 const RETURN: Duration = Duration::from_millis(500);
 /// Between two storms.
 const CALM: Duration = Duration::from_millis(500);
-/// Logins after the last storm.
-const IN_THE_END: u64 = 100;
+/// Fewer browsers than this are lost in what their process needs anyway.
+const ENOUGH_TO_WEIGH: u64 = 500;
 
-pub(super) async fn play(plan: &Plan, crew: &Arc<Crew>, target: &Target) -> Played {
+/// Browsers that came to wait.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Assembled {
+    /// How many there were.
+    pub browsers: u64,
+    /// Seconds until the last had its key.
+    pub seconds: f64,
+    /// By how much their processes grew, in bytes (PSS).
+    pub bytes: u64,
+    /// How many there were in the end.
+    pub still: u64,
+}
+
+impl Assembled {
+    /// What one costs its process; nothing where there are too few to tell.
+    pub fn bytes_per_browser(&self) -> Option<f64> {
+        (self.browsers >= ENOUGH_TO_WEIGH).then(|| self.bytes as f64 / self.browsers as f64)
+    }
+}
+
+/// What playing a scenario gave.
+#[derive(Clone, Debug, Default)]
+pub struct Played {
+    /// The steps and counts.
+    pub measured: Measured,
+    /// Scan to token before an attack began.
+    pub before_the_attack: Option<Micros>,
+    /// Seconds that were measured.
+    pub seconds: f64,
+    /// Those that wait, if any.
+    pub assembled: Option<Assembled>,
+    /// Sockets that a service still has when all browsers have left.
+    pub sockets_left: Option<f64>,
+}
+
+impl Played {
+    /// Adds what another process has played at the same time.
+    pub fn add(&mut self, other: Self) {
+        self.measured.add(&other.measured);
+        if let Some(before) = other.before_the_attack {
+            add(self.before_the_attack.get_or_insert_with(micros), &before);
+        }
+        self.seconds = self.seconds.max(other.seconds);
+        if let Some(more) = other.assembled {
+            let all = self.assembled.get_or_insert_default();
+            all.browsers += more.browsers;
+            all.seconds = all.seconds.max(more.seconds);
+            all.bytes += more.bytes;
+            all.still += more.still;
+        }
+    }
+}
+
+/// Plays it.
+pub async fn play(plan: &Plan, crew: &Arc<Crew>, cues: &Cues) -> Played {
+    let before = proc::pss(std::process::id()).unwrap_or_default();
     let mut fleet = Fleet::assemble(crew, plan.waiting).await;
-    let assembled = crew.recorder.so_far();
-    let mut more = BTreeMap::new();
-    if plan.waiting > 0 {
-        let per_second = plan.waiting as f64 / fleet.assembled_in.as_secs_f64();
-        more.insert("connects_per_second", per_second);
-    }
+    let after = proc::pss(std::process::id()).unwrap_or_default();
+    let arrived = crew.recorder.so_far();
+    cues.together().await;
     let mut played = match plan.scenario {
-        Scenario::Wait if plan.logins_per_second == 0.0 => wait(plan, crew, target).await,
-        Scenario::Storm => storms(plan, crew, target, &mut fleet).await,
-        Scenario::Abuse => abuse(plan, crew, target, &mut more).await,
-        _ => arrivals(plan, plan.span(), crew, target).await,
+        Scenario::Storm => storms(plan, crew, cues, &mut fleet).await,
+        _ if plan.logins_per_second == 0.0 => wait(plan, crew, cues).await,
+        Scenario::Abuse => abuse(plan, crew, cues).await,
+        _ => arrivals(plan, plan.span(), crew, cues).await,
     };
-    if let (Scenario::Wait, Some(measured)) = (plan.scenario, &mut played.measured) {
+    if plan.scenario == Scenario::Wait {
         // What counts there is how they came, too: the warm-up of other scenarios.
-        for (step, histogram) in &assembled.steps {
-            measured.steps.entry(*step).or_insert_with(crate::recorder::micros);
-            if let Some(sum) = measured.steps.get_mut(step) {
-                // The same bounds: nothing is lost.
-                let _ = sum.add(histogram);
-            }
-        }
-        for (why, count) in &assembled.failures {
-            *measured.failures.entry(why.clone()).or_default() += count;
-        }
+        played.measured.add(&Measured { logins: 0, late: micros(), ..arrived });
     }
-    if plan.waiting > 0 {
-        more.insert("still_waiting_at_the_end", fleet.waiting() as f64);
-    }
-    drop(fleet);
-    if plan.scenario == Scenario::Abandon && target.usage().server_pss > 0 {
-        tokio::time::sleep(FORGET).await;
-        let left = target.metric("scanlogin_waiting_sockets");
-        more.insert("sockets_left_afterwards", left);
-        if let (Some(measured), true) = (&mut played.measured, left > 0.0) {
-            *measured.failures.entry("sockets left behind".into()).or_default() += left as u64;
-        }
-    }
-    played.more.extend(more);
+    played.assembled = (plan.waiting > 0).then(|| Assembled {
+        browsers: plan.waiting,
+        seconds: fleet.assembled_in.as_secs_f64(),
+        bytes: after.saturating_sub(before),
+        still: fleet.waiting() as u64,
+    });
     played
 }
 
-/// Runs a load, with what the servers had used when it began to count.
-async fn counted<F: Future<Output = Load>>(
-    target: &Target,
-    load: impl FnOnce(Box<dyn FnOnce() + Send>) -> F,
-) -> Played {
-    let begun = Arc::new(Mutex::new(Usage::default()));
-    let usage = begun.clone();
-    let pids = target.watcher();
-    let begin = Box::new(move || *usage.lock().unwrap_or_else(|p| p.into_inner()) = pids.usage());
-    let load = load(begin).await;
-    let begun = *begun.lock().unwrap_or_else(|p| p.into_inner());
+fn counted(load: Load) -> Played {
     let seconds = load.time.as_secs_f64();
-    Played { measured: Some(load.measured), seconds, begun, ..Played::default() }
+    Played { measured: load.measured, seconds, ..Played::default() }
 }
 
-async fn wait(plan: &Plan, crew: &Arc<Crew>, target: &Target) -> Played {
-    counted(target, |begin| async {
-        crew.recorder.reset();
-        begin();
-        tokio::time::sleep(plan.time).await;
-        Load { measured: crew.recorder.so_far(), time: plan.time }
-    })
-    .await
+async fn wait(plan: &Plan, crew: &Arc<Crew>, cues: &Cues) -> Played {
+    crew.recorder.reset();
+    cues.counting();
+    tokio::time::sleep(plan.time).await;
+    cues.counted();
+    counted(Load { measured: crew.recorder.so_far(), time: plan.time })
 }
 
-async fn arrivals(plan: &Plan, span: Span, crew: &Arc<Crew>, target: &Target) -> Played {
-    let mut random = Random::new(plan.time.as_micros() as u64);
+async fn arrivals(plan: &Plan, span: Span, crew: &Arc<Crew>, cues: &Cues) -> Played {
+    let mut random = Random::new(plan.time.as_micros() as u64 ^ crew.first());
     let choose = |arrival: Instant| choose(plan, arrival, &mut random);
-    counted(target, |begin| open_loop(crew, plan.logins_per_second, span, choose, begin)).await
+    // Said when it is over, not when the last login that was due then has ended.
+    let over = async {
+        crew.pacer.until(span.until).await;
+        cues.counted();
+    };
+    let load = open_loop(crew, plan.logins_per_second, span, choose, || cues.counting());
+    let (load, ()) = tokio::join!(load, over);
+    counted(load)
 }
 
 fn choose(plan: &Plan, arrival: Instant, random: &mut Random) -> Visit {
@@ -122,36 +152,32 @@ fn choose(plan: &Plan, arrival: Instant, random: &mut Random) -> Visit {
 
 /// Every few seconds all connections are cut at once; in the end some log in, to show that what was
 /// resumed is whole.
-async fn storms(plan: &Plan, crew: &Arc<Crew>, target: &Target, fleet: &mut Fleet) -> Played {
-    counted(target, |begin| async {
-        crew.recorder.reset();
-        begin();
-        let started = Instant::now();
-        while started.elapsed() < plan.time {
-            fleet.cut(RETURN).await;
-            tokio::time::sleep(CALM).await;
-        }
-        fleet.log_in(IN_THE_END).await;
-        Load { measured: crew.recorder.so_far(), time: started.elapsed() }
-    })
-    .await
+async fn storms(plan: &Plan, crew: &Arc<Crew>, cues: &Cues, fleet: &mut Fleet) -> Played {
+    crew.recorder.reset();
+    cues.counting();
+    let started = Instant::now();
+    while started.elapsed() < plan.time {
+        cues.together().await;
+        fleet.cut(RETURN).await;
+        tokio::time::sleep(CALM).await;
+    }
+    cues.together().await;
+    fleet.log_in(plan.in_the_end).await;
+    cues.counted();
+    counted(Load { measured: crew.recorder.so_far(), time: started.elapsed() })
 }
 
 /// First people alone, then beside attackers: what the attack costs them is the difference.
-async fn abuse(
-    plan: &Plan,
-    crew: &Arc<Crew>,
-    target: &Target,
-    more: &mut BTreeMap<&'static str, f64>,
-) -> Played {
+async fn abuse(plan: &Plan, crew: &Arc<Crew>, cues: &Cues) -> Played {
+    let mut random = Random::new(plan.time.as_micros() as u64 ^ crew.first());
     let alone = Span::of(plan.warm_up(), plan.time / 3);
-    let before = arrivals(plan, alone, crew, target).await;
-    let before = before.measured.map(|measured| Percentiles::of(&measured.step(Step::Token)));
-    let before = before.unwrap_or_default();
-    more.insert("scan_to_token_p50_ms_before_the_attack", before.p50);
-    more.insert("scan_to_token_p99_ms_before_the_attack", before.p99);
-    let attack = Attack::start(crew, target.endpoints[0].clone());
-    let played = arrivals(plan, plan.span(), crew, target).await;
-    attack.finish().await;
-    played
+    let choose = |arrival: Instant| choose(plan, arrival, &mut random);
+    let before = open_loop(crew, plan.logins_per_second, alone, choose, || {}).await;
+    cues.together().await;
+    let attack = plan.attackers.then(|| Attack::start(crew));
+    let played = arrivals(plan, plan.span(), crew, cues).await;
+    if let Some(attack) = attack {
+        attack.finish().await;
+    }
+    Played { before_the_attack: Some(before.measured.step(Step::Token)), ..played }
 }

@@ -3,9 +3,24 @@
 use super::{Error, Settings};
 use crate::{
     crew::{Crew, Wrong},
-    recorder::{Recorder, Step},
+    recorder::{Recorder, Sample, Step},
     target::Target,
 };
+
+const ADDRESS: &str = "it limits this client's address: start it with \
+     SCANLOGIN_CONNECTS_PER_MINUTE=0";
+const USERS: &str = "it limits these users: start it with SCANLOGIN_SCANS_PER_MINUTE=0 and \
+     SCANLOGIN_CLAIMS_PER_USER=0, or give more --app-tokens";
+
+/// Whether a sample shows that the service's limits stand in the way, and which setting lifts them:
+/// what is measured from there on is the limit. Attackers report their refusals as such.
+pub(super) fn limited(sample: &Sample) -> Option<&'static str> {
+    match (sample.step, sample.error.as_deref()?) {
+        (Step::Connect, "429 code -4") => Some(ADDRESS),
+        (Step::Scan | Step::Confirm, "429 code -4") => Some(USERS),
+        _ => None,
+    }
+}
 
 pub(super) async fn check(target: &Target, settings: &Settings) -> Result<(), Error> {
     let tokens = target.tokens.clone();
@@ -22,15 +37,8 @@ pub(super) async fn check(target: &Target, settings: &Settings) -> Result<(), Er
         (Step::Connect, "ConnectionRefused" | "TimedOut" | "timeout" | "HostUnreachable") => {
             format!("{host} is unreachable ({why}): is it running, and is this its public port?")
         }
-        (Step::Connect, "429 code -4") => format!(
-            "{host} limits this client's address: start it with SCANLOGIN_CONNECTS_PER_MINUTE=0"
-        ),
-        (Step::Scan | Step::Confirm, "429 code -4") => {
-            format!(
-                "{host} limits these users: start it with SCANLOGIN_SCANS_PER_MINUTE=0 and \
-                 SCANLOGIN_CLAIMS_PER_USER=0"
-            )
-        }
+        (Step::Connect, "429 code -4") => format!("{host}: {ADDRESS}"),
+        (Step::Scan | Step::Confirm, "429 code -4") => format!("{host}: {USERS}"),
         (Step::Connect, "403 code -7") => format!(
             "{host} refuses this origin or host: SCANLOGIN_PUBLIC_URL or SCANLOGIN_ALLOWED_ORIGINS \
              must allow the one in --host"

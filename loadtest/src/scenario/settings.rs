@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{dialect::Dialect, target::Store};
 
@@ -30,9 +30,12 @@ pub struct Settings {
     /// Store of services of the run's own; a Redis of its own, if redis-server is installed
     #[arg(long, value_enum, help_heading = "Target")]
     pub store: Option<Store>,
-    /// Services of the run's own, all on one Redis
+    /// Services of the run's own, all on one store; else as many as open files demand
     #[arg(long, value_name = "N", help_heading = "Target")]
     pub instances: Option<usize>,
+    /// An nginx of the run's own in front of these services
+    #[arg(long, help_heading = "Target")]
+    pub nginx: bool,
     /// Which binary of the service; else the one beside this, built anew
     #[arg(long, value_name = "FILE", help_heading = "Target")]
     pub service: Option<PathBuf>,
@@ -41,13 +44,13 @@ pub struct Settings {
     pub set: Vec<String>,
 
     /// Browsers that arrive a second, independently of each other
-    #[arg(long, value_name = "N", help_heading = "Load")]
+    #[arg(long, value_name = "N", value_parser = number, help_heading = "Load")]
     pub logins_per_second: Option<f64>,
     /// Browsers that wait all the time, beside those that log in
     #[arg(long, value_name = "N", help_heading = "Load")]
     pub waiting: Option<u64>,
     /// Seconds that are measured, after the warm-up
-    #[arg(long, value_name = "S", help_heading = "Load")]
+    #[arg(long, value_name = "S", value_parser = number, help_heading = "Load")]
     pub seconds: Option<f64>,
     /// Seconds from a browser's arrival to what it comes for: one number, or the bounds of an even
     /// spread, such as 5-25
@@ -59,6 +62,9 @@ pub struct Settings {
     /// Phones confirm after the scan
     #[arg(long, help_heading = "Load")]
     pub confirm: bool,
+    /// Processes of this client, each with its share; else as many as open files demand
+    #[arg(long, value_name = "N", help_heading = "Load")]
+    pub processes: Option<usize>,
     /// Phones on one key, in `race`
     #[arg(long, value_name = "N", help_heading = "Load")]
     pub phones: Option<u64>,
@@ -84,8 +90,19 @@ pub struct Settings {
     pub baseline: Option<PathBuf>,
 }
 
+/// A number of things or seconds: not negative, not infinite.
+///
+/// # Errors
+/// What it should have been.
+pub fn number(text: &str) -> Result<f64, &'static str> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && number >= 0.0 => Ok(number),
+        _ => Err("wants a number from 0 on, such as 100 or 0.5"),
+    }
+}
+
 /// Seconds, evenly spread between two bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// The shortest.
     pub from: f64,

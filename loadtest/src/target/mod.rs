@@ -1,13 +1,20 @@
 //! What is tested: servers of the run's own, or what is there already.
 
 pub mod child;
+pub mod nginx;
 pub mod peer;
 pub mod redis;
 pub mod service;
 
-use std::{collections::BTreeSet, net::ToSocketAddrs, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io,
+    net::{SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+    time::Duration,
+};
 
-use self::{peer::OwnNchan, redis::OwnRedis, service::OwnService};
+use self::{nginx::OwnNginx, redis::OwnRedis, service::OwnService};
 use crate::{dialect::Endpoint, proc};
 
 /// The secret of the app tokens of services that are started here.
@@ -20,13 +27,16 @@ pub const USERS: usize = 20_000;
 pub enum Error {
     /// The operating system's.
     #[error("cannot start a server: {0}")]
-    Io(std::io::Error),
+    Io(io::Error),
     /// The service's last line.
     #[error("the service did not start: {0}")]
     Service(String),
-    /// What the peer logged.
+    /// What nginx logged.
     #[error("nginx did not start: {0}")]
-    Peer(String),
+    Nginx(String),
+    /// Not installed.
+    #[error("{0} is not installed: {1}")]
+    NotInstalled(&'static str, &'static str),
     /// Not built.
     #[error("no binary `scanlogin` beside this one: run `cargo build --release` first")]
     NoBinary,
@@ -41,7 +51,13 @@ pub enum Error {
     NoTokens,
     /// A file that cannot be read.
     #[error("{0}: {1}")]
-    File(PathBuf, std::io::Error),
+    File(PathBuf, io::Error),
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 /// What the service keeps its logins in.
@@ -51,7 +67,14 @@ pub enum Store {
     Embedded,
     /// In a redis-server of the run's own.
     Redis,
+    /// In a Redis Cluster of the run's own: three primaries.
+    Cluster,
 }
+
+/// Primaries of a Cluster.
+const PRIMARIES: u16 = 3;
+/// From where an nginx of the run's own comes.
+const PROXIES: &str = "127.0.0.0/8";
 
 /// How services are started.
 #[derive(Clone, Debug)]
@@ -64,6 +87,8 @@ pub struct Wanted {
     pub instances: usize,
     /// Whether a scan must be confirmed.
     pub confirm: bool,
+    /// Worker processes of an nginx in front of them, if there is to be one.
+    pub proxy_workers: Option<usize>,
     /// `SCANLOGIN_WAIT_SECONDS`, if it is not to be the default.
     pub wait: Option<Duration>,
     /// More settings, as `NAME` and value.
@@ -80,10 +105,11 @@ pub struct Target {
     /// What is tested, in words.
     pub description: String,
     // Dropped in this order: what uses Redis goes before it.
+    proxy: Option<OwnNginx>,
     services: Vec<OwnService>,
-    peer: Option<OwnNchan>,
-    /// The store, if it is the run's own.
-    pub redis: Option<OwnRedis>,
+    peer: Option<OwnNginx>,
+    /// The store's servers, if they are the run's own.
+    pub redis: Vec<OwnRedis>,
 }
 
 impl Target {
@@ -97,34 +123,50 @@ impl Target {
         if let Some(wait) = wanted.wait {
             settings = settings.with("WAIT_SECONDS", &wait.as_secs().to_string());
         }
+        if wanted.proxy_workers.is_some() {
+            settings = settings.with("TRUSTED_PROXIES", PROXIES);
+        }
         for (name, value) in &wanted.more {
             settings = settings.with(name, value);
         }
-        let redis = match wanted.store {
-            Store::Embedded => None,
-            Store::Redis => Some(OwnRedis::start()?),
-        };
-        if let Some(redis) = &redis {
-            // Without it the service warns, and takes the address of each request.
-            settings = settings.with("REDIS_URL", &redis.url());
+        if wanted.store != Store::Embedded && !redis::is_installed() {
+            return Err(Error::NotInstalled("redis-server", "install it, or --store embedded"));
         }
-        let instances = if redis.is_some() { wanted.instances.max(1) } else { 1 };
+        let redis = match wanted.store {
+            Store::Embedded => Vec::new(),
+            Store::Redis => vec![OwnRedis::start()?],
+            Store::Cluster => OwnRedis::start_cluster(PRIMARIES)?,
+        };
+        let nodes: Vec<String> = redis.iter().map(OwnRedis::address).collect();
+        let url = match wanted.store {
+            Store::Embedded => None,
+            Store::Redis => Some(format!("redis://{}", nodes.join(","))),
+            Store::Cluster => Some(format!("redis+cluster://{}", nodes.join(","))),
+        };
+        if let Some(url) = &url {
+            settings = settings.with("REDIS_URL", url);
+        }
+        let instances = if redis.is_empty() { 1 } else { wanted.instances.max(1) };
         let mut services = Vec::new();
         for _ in 0..instances {
             services.push(OwnService::start(&wanted.binary, &settings)?);
         }
-        let endpoints = services.iter().map(|service| Endpoint {
-            address: service.address,
-            host: service.address.to_string(),
-        });
-        let store = if redis.is_some() { "a Redis of its own" } else { "the embedded store" };
+        let addresses: Vec<SocketAddr> = services.iter().map(|service| service.address).collect();
+        let proxy = match wanted.proxy_workers {
+            None => None,
+            Some(_) if !nginx::is_installed() => {
+                return Err(Error::NotInstalled("nginx", "install it, or leave out --nginx"));
+            }
+            Some(workers) => Some(OwnNginx::in_front_of(&addresses, workers)?),
+        };
+        let open = proxy.as_ref().map_or(addresses, |proxy| vec![proxy.address]);
+        let endpoint = |address: SocketAddr| Endpoint { address, host: address.to_string() };
+        let description = describe(instances, wanted.store, proxy.is_some());
         Ok(Self {
-            endpoints: endpoints.collect(),
+            endpoints: open.into_iter().map(endpoint).collect(),
             tokens: crate::tokens::mint(APP_SECRET, USERS),
-            description: format!(
-                "{instances} instance{} of the service on {store}",
-                if instances == 1 { "" } else { "s" },
-            ),
+            description,
+            proxy,
             services,
             peer: None,
             redis,
@@ -137,14 +179,15 @@ impl Target {
     /// [`Error`].
     pub fn start_peer(workers: usize) -> Result<Self, Error> {
         let redis = OwnRedis::start()?;
-        let peer = OwnNchan::start(&redis.url(), workers)?;
+        let peer = peer::start(&format!("redis://{}", redis.address()), workers)?;
         Ok(Self {
             endpoints: vec![Endpoint { address: peer.address, host: peer.address.to_string() }],
             tokens: vec![String::new()],
             description: "nginx with nchan on a Redis of its own".into(),
+            proxy: None,
             services: Vec::new(),
             peer: Some(peer),
-            redis: Some(redis),
+            redis: vec![redis],
         })
     }
 
@@ -176,10 +219,15 @@ impl Target {
         })
     }
 
-    /// The servers' processes without Redis.
+    /// How many instances of the service there are, if they are the run's own.
+    pub fn instances(&self) -> usize {
+        self.services.len()
+    }
+
+    /// The servers' processes without Redis, and without what is in front of them.
     pub fn pids(&self) -> BTreeSet<u32> {
         let services = self.services.iter().map(OwnService::pid);
-        let all = services.chain(self.peer.iter().map(OwnNchan::pid));
+        let all = services.chain(self.peer.iter().map(OwnNginx::pid));
         all.flat_map(proc::family).collect()
     }
 
@@ -190,8 +238,9 @@ impl Target {
 
     /// Looks at them from elsewhere.
     pub fn watcher(&self) -> Watcher {
-        let redis = self.redis.as_ref();
-        Watcher { pids: self.pids(), redis: redis.map(|redis| (redis.pid(), redis.questions())) }
+        let redis = self.redis.iter().map(|redis| (redis.pid(), redis.questions()));
+        let proxy = self.proxy.iter().map(OwnNginx::pid).flat_map(proc::family);
+        Watcher { pids: self.pids(), proxy: proxy.collect(), redis: redis.collect() }
     }
 
     /// Processor time and memory as of now.
@@ -200,23 +249,36 @@ impl Target {
     }
 }
 
+fn describe(instances: usize, store: Store, behind_nginx: bool) -> String {
+    let plural = if instances == 1 { "" } else { "s" };
+    let store = match store {
+        Store::Embedded => "the embedded store".to_owned(),
+        Store::Redis => "a Redis of its own".to_owned(),
+        Store::Cluster => format!("a Redis Cluster of its own ({PRIMARIES} primaries)"),
+    };
+    let nginx = if behind_nginx { " behind nginx" } else { "" };
+    format!("{instances} instance{plural} of the service on {store}{nginx}")
+}
+
 /// Looks at servers that another thread may own.
 #[derive(Clone, Debug)]
 pub struct Watcher {
     pids: BTreeSet<u32>,
-    redis: Option<(u32, redis::Questions)>,
+    proxy: BTreeSet<u32>,
+    redis: Vec<(u32, redis::Questions)>,
 }
 
 impl Watcher {
     /// Processor time and memory as of now.
     pub fn usage(&self) -> Usage {
-        let (pids, redis) = (&self.pids, self.redis.as_ref());
-        let memory = redis.and_then(|(_, redis)| redis.number("used_memory"));
+        let cpu = |pids: &BTreeSet<u32>| pids.iter().filter_map(|pid| proc::cpu(*pid)).sum();
+        let memory = self.redis.iter().filter_map(|(_, redis)| redis.number("used_memory"));
         Usage {
-            server_cpu: pids.iter().filter_map(|pid| proc::cpu(*pid)).sum(),
-            server_pss: pids.iter().filter_map(|pid| proc::pss(*pid)).sum(),
-            redis_cpu: redis.and_then(|(pid, _)| proc::cpu(*pid)).unwrap_or_default(),
-            redis_memory: memory.unwrap_or_default(),
+            server_cpu: cpu(&self.pids),
+            server_pss: self.pids.iter().filter_map(|pid| proc::pss(*pid)).sum(),
+            redis_cpu: self.redis.iter().filter_map(|(pid, _)| proc::cpu(*pid)).sum(),
+            redis_memory: memory.sum(),
+            proxy_cpu: cpu(&self.proxy),
         }
     }
 }
@@ -228,8 +290,10 @@ pub struct Usage {
     pub server_cpu: Duration,
     /// In bytes, without Redis.
     pub server_pss: u64,
-    /// Of Redis.
+    /// Of Redis, all nodes together.
     pub redis_cpu: Duration,
     /// Redis's `used_memory` in bytes.
     pub redis_memory: u64,
+    /// Of nginx in front of them.
+    pub proxy_cpu: Duration,
 }

@@ -14,6 +14,8 @@ use super::child::{Own, free_port};
 
 /// How long it may take to start.
 const START_TIME: Duration = Duration::from_secs(5);
+/// Hash slots of a Cluster.
+const SLOTS: u32 = 16_384;
 
 /// A redis-server without persistence.
 #[derive(Debug)]
@@ -41,11 +43,16 @@ impl OwnRedis {
     /// # Errors
     /// Where it is not installed, or does not answer.
     pub fn start() -> io::Result<Self> {
+        Self::with(&[])
+    }
+
+    fn with(options: &[&str]) -> io::Result<Self> {
         let (port, directory) = (free_port()?, tempfile::tempdir()?);
         let mut command = Command::new("redis-server");
         command
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
             .args(["--appendonly", "no", "--daemonize", "no", "--maxclients", "10000"])
+            .args(options)
             .current_dir(directory.path())
             .stdout(Stdio::null());
         let process = Own::start(&mut command)?;
@@ -60,9 +67,45 @@ impl OwnRedis {
         Ok(redis)
     }
 
-    /// Its URL.
-    pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.questions.port)
+    /// Starts a Cluster of so many primaries, without replicas.
+    ///
+    /// # Errors
+    /// Where they do not find together.
+    pub fn start_cluster(primaries: u16) -> io::Result<Vec<Self>> {
+        let mut nodes: Vec<Self> = Vec::new();
+        for number in 0..primaries {
+            // The bus has a port of its own: the default, 10,000 above, may not exist.
+            let bus = free_port()?.to_string();
+            let node = Self::with(&["--cluster-enabled", "yes", "--cluster-port", &bus])?;
+            let ask = |command: String| node.questions.ask(&command);
+            let slot = |number: u16| u32::from(number) * SLOTS / u32::from(primaries);
+            let (from, to) = (slot(number), slot(number + 1) - 1);
+            ask(format!("CLUSTER ADDSLOTSRANGE {from} {to}"))?;
+            ask(format!("CLUSTER SET-CONFIG-EPOCH {}", number + 1))?;
+            if let Some(first) = nodes.first() {
+                let port = node.questions.port;
+                first.questions.ask(&format!("CLUSTER MEET 127.0.0.1 {port} {bus}"))?;
+            }
+            nodes.push(node);
+        }
+        let deadline = Instant::now() + START_TIME;
+        let size = format!("cluster_size:{primaries}");
+        let agrees = |node: &Self| {
+            let info = node.questions.ask("CLUSTER INFO").unwrap_or_default();
+            info.contains("cluster_state:ok") && info.contains(&size)
+        };
+        while !nodes.iter().all(agrees) {
+            if Instant::now() > deadline {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(nodes)
+    }
+
+    /// Its address.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.questions.port)
     }
 
     /// Its process id.

@@ -31,7 +31,7 @@ export async function build() {
     target: 'es2022',
     charset: 'utf8',
     sourcemap: 'linked',
-    banner: { js: `/*! scan-login ${version}, ${license} */` },
+    banner: { js: `/*! scanlogin-element ${version}, ${license} */` },
     plugins: [css],
     write: false,
   });

@@ -1,18 +1,34 @@
-// A real nginx between the browser and the service, set up as one that lets no WebSocket through.
+// A real nginx between the browser and the service.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePort, listening } from './port.js';
 
-/** `buffering`: whether it collects an answer before it hands it on, whatever the service says about that. */
-export async function startNginx(upstream, { buffering = false } = {}) {
+/** With this configuration, a function of the port; it must be one that anybody can run anywhere. */
+export async function runNginx(configuration) {
   const folder = await mkdtemp(join(tmpdir(), 'nginx-'));
   const port = await freePort();
+  await writeFile(join(folder, 'nginx.conf'), configuration(port));
+  const child = spawn('nginx', ['-p', folder, '-e', 'stderr', '-c', join(folder, 'nginx.conf')], { stdio: 'ignore' });
+  const exited = once(child, 'exit');
+  await listening(port, exited, 'nginx (is it installed? tests/run does it)');
+  return {
+    address: `127.0.0.1:${port}`,
+    async stop() {
+      child.kill('SIGTERM');
+      await exited;
+      await rm(folder, { recursive: true });
+    },
+  };
+}
+
+/** One that lets no WebSocket through. `buffering`: whether it collects an answer before it hands it on, whatever the service says about that. */
+export function startNginx(upstream, { buffering = false } = {}) {
   const collects = buffering ? 'proxy_buffering on; proxy_ignore_headers X-Accel-Buffering;' : '';
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((kind) => `${kind}_temp_path ${kind};`).join(' ');
-  await writeFile(join(folder, 'nginx.conf'), `
+  return runNginx((port) => `
     daemon off; master_process off; pid nginx.pid;
     events { worker_connections 256; }
     http {
@@ -29,37 +45,4 @@ export async function startNginx(upstream, { buffering = false } = {}) {
         }
       }
     }`);
-  const child = spawn('nginx', ['-p', folder, '-e', 'stderr', '-c', join(folder, 'nginx.conf')], { stdio: 'ignore' });
-  const exited = once(child, 'exit');
-  await listening(port, exited);
-  return {
-    address: `127.0.0.1:${port}`,
-    async stop() {
-      child.kill('SIGKILL');
-      await exited;
-      await rm(folder, { recursive: true });
-    },
-  };
-}
-
-async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
-async function listening(port, exited) {
-  let gone = false;
-  exited.then(() => (gone = true));
-  for (;;) {
-    if (gone) throw new Error('nginx ended: is it installed? tests/run does it');
-    const socket = net.connect(port, '127.0.0.1');
-    const up = await new Promise((resolve) => socket.once('connect', () => resolve(true)).once('error', () => resolve(false)));
-    socket.destroy();
-    if (up) return;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
 }

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-const BINARY = process.env.SCANLOGIN_BIN ?? fileURLToPath(new URL('../../../target/debug/scanlogin', import.meta.url));
+export const BINARY = process.env.SCANLOGIN_BIN ?? fileURLToPath(new URL('../../../target/debug/scanlogin', import.meta.url));
 const START_MS = 20_000;
 
 export async function startService(env = {}) {
@@ -16,10 +16,11 @@ export async function startService(env = {}) {
   });
   const exited = new Promise((resolve) => child.once('exit', resolve));
   const log = [];
-  const address = await listening(child, log);
+  const { address, admin_address: admin } = await listening(child, log);
   return {
     address,
     origin: `http://${address}`,
+    admin: `http://${admin}`,
     log,
     async stop() {
       child.kill('SIGKILL');
@@ -45,7 +46,7 @@ function listening(child, log) {
       if (fields?.message !== 'listening') return;
       clearTimeout(timer);
       child.off('exit', ended);
-      resolve(fields.address);
+      resolve(fields);
     });
   });
 }

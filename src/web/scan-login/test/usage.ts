@@ -1,5 +1,5 @@
 // Never run: the types must let a page do this, and nothing else.
-import { ScanLogin, type LoginDetail } from 'scan-login';
+import { ScanLogin, type LoginDetail } from 'scanlogin-element';
 
 const client = new ScanLogin({ endpoint: 'https://login.example.com', storage: localStorage });
 client.addEventListener('change', () => {
