@@ -1,5 +1,7 @@
 //! The configuration: read once, checked whole before anything is tried (spec section 6).
 
+mod app_links;
+mod command;
 mod credentials;
 mod otlp;
 pub mod pem;
@@ -20,10 +22,12 @@ use url::Url;
 
 use self::credentials::Credentials;
 pub use self::{
+    app_links::{AndroidApp, AppLinks},
+    command::TokenOrder,
     credentials::{AppKey, AppKeys, TokenKey, TokenKeys, WebhookSettings},
     otlp::Otlp,
     redis_url::{Node, RedisNodes, RedisUrl},
-    source::{ConfigError, Parsed, Values},
+    source::{ConfigError, Parsed, Source, Values},
 };
 use crate::{
     keys::Entropy,
@@ -127,6 +131,8 @@ pub struct Config {
     pub redis: Option<Redis>,
     /// Without a slash at its end.
     pub public_url: Option<Url>,
+    /// What phones may be told of the app.
+    pub app_links: AppLinks,
     /// Verifies the app's JWT.
     pub app_keys: AppKeys,
     /// The `iss` it must have.
@@ -183,6 +189,8 @@ pub struct Config {
     pub otlp: Option<Otlp>,
     /// Demo page and users; the key with which demo users' app tokens are signed.
     pub demo: Option<Secret>,
+    /// No secret is given: random ones were made, for this run.
+    pub secrets_made_up: bool,
     /// What is legal and yet wants to be said.
     pub warnings: Vec<String>,
 }
@@ -235,6 +243,16 @@ impl Config {
                     .into(),
             );
         }
+        let app_links = app_links::read(values)?;
+        let is_https = public_url.as_ref().is_some_and(|url| url.scheme() == "https");
+        let opens_apps = !app_links.apple.is_empty() || !app_links.android.is_empty();
+        if opens_apps && !is_https {
+            warnings.push(
+                "SCANLOGIN_APPLE_APP_IDS and SCANLOGIN_ANDROID_APPS need SCANLOGIN_PUBLIC_URL to \
+                 begin with https://: phones open apps for no other address"
+                    .into(),
+            );
+        }
         // All instances that share a token secret accept each other's demo users.
         let demo = demo.then(|| crate::tokens::demo_secret(credentials.token.root()));
         let (confirm, match_when) = confirmation(values)?;
@@ -244,6 +262,7 @@ impl Config {
             admin_listen: values.address("SCANLOGIN_ADMIN_LISTEN", "127.0.0.1:8081")?,
             redis,
             public_url,
+            app_links,
             app_keys: credentials.app,
             app_issuer,
             app_audience,
@@ -303,6 +322,7 @@ impl Config {
             )? as u32),
             otlp: otlp::read(values)?,
             demo,
+            secrets_made_up: !credentials.any_given,
             warnings,
         })
     }

@@ -31,16 +31,19 @@ const CLAIM_EXPECTED: &str = "The body must have a text field 'claim'";
 
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct KeyBody {
+    /// What the QR code held: the key, or the whole address.
     key: String,
 }
 
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct ClaimBody {
+    /// What `/scan` answered.
     claim: String,
 }
 
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct ConfirmBody {
+    /// What `/scan` answered.
     claim: String,
     /// The two digits that the browser shows, where `/scan` said `match`.
     #[serde(default, rename = "match")]

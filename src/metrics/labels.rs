@@ -327,6 +327,14 @@ labels! {
         Script = "/scanlogin.js",
         /// `/openapi.json`.
         OpenApi = "/openapi.json",
+        /// `/docs`.
+        Docs = "/docs",
+        /// `/s`, what the QR code holds.
+        Landing = "/s",
+        /// `/.well-known/apple-app-site-association`.
+        AppleApps = "/.well-known/apple-app-site-association",
+        /// `/.well-known/assetlinks.json`.
+        AndroidApps = "/.well-known/assetlinks.json",
         /// The demo's pages and calls.
         Demo = "demo",
         /// Everything else.

@@ -221,3 +221,62 @@ story('what an instance serves is the package’s build, and a copy of it may be
   }
   await keyUrl(await open(host.origin));
 });
+
+// What an app's claims may say about a person: the frame that the service would send, with these fields changed.
+const claims = (fields) => (page) => page.routeWebSocket(/\/ws/, (socket) => {
+  const server = socket.connectToServer();
+  server.onMessage((text) => {
+    const message = JSON.parse(text);
+    socket.send(JSON.stringify(message.type === 'scanned' ? { ...message, ...fields } : message));
+  });
+});
+const CONFIRM = { ...env, SCANLOGIN_CONFIRM: 'required' };
+const DOT = 'data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///ywAAAAAAQABAAACAUwAOw==';
+
+async function personOf({ open, host, service }, fields) {
+  const page = await open(host.origin, DESKTOP, claims(fields));
+  await scanWithoutPage(service, await keyUrl(page), 'alice');
+  await view(page, 'scanned');
+  return { name: await part(page, 'name').textContent(), initials: await part(page, 'picture').textContent(), image: await part(page, 'picture').locator('img').evaluateAll(([image]) => image?.getAttribute('src') ?? null) };
+}
+
+story('who scanned is words and never markup, and a picture elsewhere is not asked for', { env: CONFIRM, embed }, async (scene) => {
+  const evil = await personOf(scene, { name: '<img src=x onerror=alert(1)>', picture: 'https://tracker.example/alice.png' });
+  assert.match(evil.name, /<img src=x onerror=alert\(1\)>/);
+  assert.equal(evil.image, null);
+  const script = await personOf(scene, { name: 'Ada Lovelace', picture: 'javascript:alert(1)' });
+  assert.deepEqual([script.initials, script.image], ['AL', null]);
+  const own = await personOf(scene, { name: 'Ada Lovelace', picture: DOT });
+  assert.deepEqual([own.initials, own.image], ['', DOT]);
+  const turned = await personOf(scene, { name: '\u202Eecila', picture: undefined });
+  assert.match(turned.name, /\u2068\u202Eecila\u2069/, 'it turns nothing around but itself');
+});
+
+story('a picture of a listed origin is shown, without telling from where', { env: CONFIRM, embed: pageWith({ attributes: 'picture-origins="https://cdn.example *"' }) }, async ({ open, host, service }) => {
+  const picture = `${host.origin}/alice.png`;
+  const page = await open(host.origin, DESKTOP, claims({ picture }));
+  const url = await keyUrl(page);
+  const asked = page.waitForRequest(picture);
+  await scanWithoutPage(service, url, 'alice');
+  assert.equal((await (await asked).allHeaders()).referer, undefined);
+});
+
+story('a login that was not acknowledged before a reload is said again', { env, embed }, async ({ open, host, service }) => {
+  const page = await open(host.origin, DESKTOP, async (page) => {
+    await listening(page);
+    await page.addInitScript(() => {
+      if (sessionStorage.getItem('lost')) return;
+      const { send } = WebSocket.prototype;
+      WebSocket.prototype.send = function (text) {
+        if (!text.includes('"received"')) return send.call(this, text);
+        sessionStorage.setItem('lost', 'once');
+      };
+    });
+  });
+  await scanWithoutPage(service, await keyUrl(page), 'alice');
+  const first = await loggedIn(page);
+  await page.reload();
+  assert.equal((await loggedIn(page)).token, first.token);
+  await page.waitForFunction(() => sessionStorage.getItem('scanlogin.login') === null);
+  assert.equal((await verify(service, first.token)).status, 200);
+});

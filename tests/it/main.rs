@@ -1,6 +1,8 @@
 //! The service as its users have it: real sockets, a real redis-server of each test's own.
 
+mod app_links;
 mod attacks;
+mod command_line;
 mod config_errors;
 mod confirm;
 mod conformance;
@@ -13,6 +15,7 @@ mod limits;
 mod login_flow;
 mod logs_and_metrics;
 mod openapi;
+mod pages;
 mod race;
 mod readme;
 mod redis_outage;

@@ -65,6 +65,14 @@ impl Settings {
         self
     }
 
+    /// Nothing but these.
+    pub(crate) fn only(self, names: &[&str]) -> Self {
+        let kept = |name: &String| {
+            name.strip_prefix("SCANLOGIN_").is_some_and(|name| names.contains(&name))
+        };
+        Self(self.0.into_iter().filter(|(name, _)| kept(name)).collect())
+    }
+
     pub(crate) fn config(&self) -> Config {
         match Values::read(["scanlogin".into()], self.0.clone()) {
             Ok(Parsed::Run(values)) => {

@@ -41,7 +41,7 @@ def log_out(token: str) -> None:
 
 def call(method: str, path: str, token: str):
     request = urllib.request.Request(
-        settings.SCANLOGIN_URL + path, method=method, headers={"Authorization": f"Bearer {token}"}
+        settings.SERVICE_URL + path, method=method, headers={"Authorization": f"Bearer {token}"}
     )
     return urllib.request.urlopen(request, timeout=PATIENCE_SECONDS)
 
@@ -49,7 +49,7 @@ def call(method: str, path: str, token: str):
 @cache
 def key_set() -> jwt.PyJWKClient:
     """The service's public keys, fetched when needed and kept for five minutes."""
-    return jwt.PyJWKClient(f"{settings.SCANLOGIN_URL}/.well-known/jwks.json", lifespan=300, timeout=PATIENCE_SECONDS)
+    return jwt.PyJWKClient(f"{settings.SERVICE_URL}/.well-known/jwks.json", lifespan=300, timeout=PATIENCE_SECONDS)
 
 
 def by_key_set(token: str) -> str | None:
