@@ -27,7 +27,10 @@ use crate::{
     pulse,
     registry::{Registry, RegistryAddr},
     socket::{Admission, Background, Waiting, Worker},
-    store::{EmbeddedStore, Store, StoreFactory, redis::Connector},
+    store::{
+        EmbeddedStore, Store, StoreFactory,
+        redis::{Connector, ThreadLine},
+    },
     tokens::{AppAuth, FactsKey, Issuer, Webhook},
 };
 
@@ -96,10 +99,11 @@ impl Shared {
         let number = self.threads.fetch_add(1, Ordering::Relaxed);
         let series = self.metrics.threads.of(number);
         actix_rt::spawn(pulse::watch(series, self.clock.clone()));
-        let store: Store = self.shelf.factory().make(&self.metrics, &self.clock);
+        let line = Rc::new(ThreadLine::default());
+        let store: Store = self.shelf.factory().make_on(line.clone(), &self.metrics, &self.clock);
         Rc::new(Worker {
             config: self.config.clone(),
-            registry: self.start_registry(number, store.clone()),
+            registry: self.start_registry(number, store.clone(), line),
             store,
             metrics: self.metrics.clone(),
             journal: self.journal.clone(),
@@ -116,7 +120,12 @@ impl Shared {
         })
     }
 
-    fn start_registry(&self, number: usize, store: Store) -> RegistryAddr<Waiting> {
+    fn start_registry(
+        &self,
+        number: usize,
+        store: Store,
+        line: Rc<ThreadLine>,
+    ) -> RegistryAddr<Waiting> {
         let crash = self.crash.clone();
         let (clock, metrics) = (self.clock.clone(), self.metrics.clone());
         let journal = self.journal.clone();
@@ -142,6 +151,7 @@ impl Shared {
                     line: number,
                     registry: registry.clone(),
                     connector: connector.clone(),
+                    thread_line: line,
                     metrics: self.metrics.clone(),
                     clock: self.clock.clone(),
                     mechanisms: self.mechanisms,
