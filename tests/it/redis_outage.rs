@@ -213,7 +213,12 @@ async fn a_redis_that_drops_logins_when_it_is_full_is_warned_about_once() {
     for (policy, expected) in [("volatile-lru", 1), ("noeviction", 0)] {
         let redis = RedisServer::with(&["--maxmemory-policy", policy]).await;
         let process = Process::start(Settings::redis(&redis)).await;
-        // Ready is who has connected all its feeds, and each has looked by then.
+        // Each of the two threads' feeds has looked before it says so.
+        eventually("both feeds listen", || async {
+            let listening = process.logged("listening to keyspace notifications").len();
+            (listening == 2).then_some(())
+        })
+        .await;
         let log = process.log();
         let is_warning =
             |line: &&str| line.contains("\"WARN\"") && line.contains("maxmemory-policy");
