@@ -58,7 +58,6 @@ pub(super) fn serve(listener: TcpListener, shared: Shared) -> std::io::Result<Se
                 .h1_allow_half_closed(false)
                 .client_request_timeout(HEAD_TIME)
                 .client_disconnect_timeout(Duration::from_secs(1))
-                .tcp_nodelay(true)
                 .graceful_shutdown_signal({
                     let stopping = stopping.clone();
                     move || {
@@ -98,6 +97,8 @@ pub(super) fn bind(
     let listen = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
+        // Linux hands it down to each connection that is accepted.
+        socket.set_tcp_nodelay(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;

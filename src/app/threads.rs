@@ -25,7 +25,10 @@ use crate::{
     metrics::Metrics,
     registry::{Registry, RegistryAddr},
     socket::{Admission, Background, Waiting, Worker},
-    store::{EmbeddedStore, Store, StoreFactory, redis::Connector},
+    store::{
+        EmbeddedStore, Store, StoreFactory,
+        redis::{Connector, ThreadLine},
+    },
     tokens::{AppAuth, FactsKey, Issuer, Webhook},
 };
 
@@ -90,10 +93,11 @@ pub(super) struct Shared {
 impl Shared {
     /// The parts of the calling thread, its registry and its feed started.
     pub(super) fn start_thread(&self) -> Rc<Worker> {
-        let store: Store = self.shelf.factory().make(&self.metrics, &self.clock);
+        let line = Rc::new(ThreadLine::default());
+        let store: Store = self.shelf.factory().make_on(line.clone(), &self.metrics, &self.clock);
         Rc::new(Worker {
             config: self.config.clone(),
-            registry: self.start_registry(store.clone()),
+            registry: self.start_registry(store.clone(), line),
             store,
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
@@ -109,7 +113,7 @@ impl Shared {
         })
     }
 
-    fn start_registry(&self, store: Store) -> RegistryAddr<Waiting> {
+    fn start_registry(&self, store: Store, line: Rc<ThreadLine>) -> RegistryAddr<Waiting> {
         let crash = self.crash.clone();
         let (clock, metrics) = (self.clock.clone(), self.metrics.clone());
         let start = |feed| Registry::start(feed, store, clock, metrics, crash);
@@ -134,6 +138,7 @@ impl Shared {
                     line: self.threads.fetch_add(1, Ordering::Relaxed),
                     registry: registry.clone(),
                     connector: connector.clone(),
+                    thread_line: line,
                     metrics: self.metrics.clone(),
                     clock: self.clock.clone(),
                     mechanisms: self.mechanisms,

@@ -89,6 +89,18 @@ impl<A: Wakeable> Message for Register<A> {
     type Result = ();
 }
 
+/// A new login will wait here; whoever says so subscribes to it, or says [`Register`] after all.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Enter {
+    /// The login.
+    pub id: LoginId,
+    /// The holder's connection.
+    pub conn: ConnId,
+    /// When to wake it, as far as that is known before its record is there.
+    pub schedule: Schedule,
+}
+
 /// The request has become a socket.
 pub struct Attach<A: Wakeable> {
     /// The login.
@@ -97,6 +109,8 @@ pub struct Attach<A: Wakeable> {
     pub conn: ConnId,
     /// The socket.
     pub socket: WeakAddr<A>,
+    /// When to wake it.
+    pub schedule: Schedule,
 }
 
 impl<A: Wakeable> Message for Attach<A> {
@@ -133,6 +147,16 @@ pub struct Detach {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Unregister {
+    /// The login.
+    pub id: LoginId,
+    /// The holder's connection.
+    pub conn: ConnId,
+}
+
+/// The same by a holder that sees to the subscription; whether it was the login's holder.
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub struct Leave {
     /// The login.
     pub id: LoginId,
     /// The holder's connection.

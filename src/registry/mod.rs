@@ -1,7 +1,8 @@
 //! The actor that knows which logins wait on this thread, and wakes them.
 //!
 //! Its inputs:
-//! 1. sockets: [`Register`], [`Attach`], [`Reschedule`], [`Detach`], [`Unregister`];
+//! 1. sockets: [`Register`], [`Enter`], [`Attach`], [`Reschedule`], [`Detach`], [`Unregister`],
+//!    [`Leave`];
 //! 2. the feed: [`Changed`], [`Resync`], [`Snapshot`], [`Polling`];
 //! 3. the lifecycle: [`Drain`];
 //! 4. its own clock tick.
@@ -36,8 +37,8 @@ use self::detached::Settled;
 pub use self::{
     address::{RegistryAddr, RegistryGone},
     messages::{
-        Attach, Changed, ConnId, Detach, Drain, NotWoken, Poll, Polling, Register, Reschedule,
-        Resync, Snapshot, Unregister, Wake, Wakeable,
+        Attach, Changed, ConnId, Detach, Drain, Enter, Leave, NotWoken, Poll, Polling, Register,
+        Reschedule, Resync, Snapshot, Unregister, Wake, Wakeable,
     },
     schedule::Schedule,
 };
@@ -146,6 +147,25 @@ impl<A: Wakeable> Registry<A> {
             self.due.remove(&(entry.due, id));
             entry.due = due;
             self.due.insert((due, id));
+        }
+    }
+
+    /// Puts an entry in, in the place of an older one.
+    fn enter(&mut self, id: LoginId, entry: Entry<A>, ctx: &mut Context<Self>) {
+        // On this thread the older socket hears of its take-over here; elsewhere from the record.
+        if self.entries.get(&id).is_some_and(|old| matches!(old.holder, Holder::Socket(_))) {
+            self.wake(id, Wake::TakenOver, ctx);
+        }
+        self.due.insert((entry.due, id));
+        let due = entry.due;
+        if let Some(old) = self.entries.insert(id, entry)
+            && old.due != due
+        {
+            self.due.remove(&(old.due, id));
+        }
+        if self.draining {
+            // Let in a moment before the door was closed.
+            self.wake(id, Wake::Drain, ctx);
         }
     }
 
@@ -284,21 +304,9 @@ impl<A: Wakeable> Handler<Register<A>> for Registry<A> {
     fn handle(&mut self, message: Register<A>, ctx: &mut Self::Context) -> Self::Result {
         self.taken();
         let Register { id, conn, epoch, socket, schedule } = message;
-        // On this thread the older socket hears of its take-over here; elsewhere from the record.
-        if self.entries.get(&id).is_some_and(|old| matches!(old.holder, Holder::Socket(_))) {
-            self.wake(id, Wake::TakenOver, ctx);
-        }
-        if let Some(old) = self.entries.remove(&id) {
-            self.due.remove(&(old.due, id));
-        }
         let holder = socket.map_or(Holder::Request { owed: None }, Holder::Socket);
         let due = schedule.next();
-        self.due.insert((due, id));
-        self.entries.insert(id, Entry { conn, epoch, holder, schedule, due, owed: None });
-        if self.draining {
-            // Let in a moment before the door was closed.
-            self.wake(id, Wake::Drain, ctx);
-        }
+        self.enter(id, Entry { conn, epoch, holder, schedule, due, owed: None }, ctx);
         Box::pin(self.feed.subscribe(id).into_actor(self).map(move |(), registry, ctx| {
             // Whoever registered reads the record next; one that has left since does not.
             if let Some(Entry { holder: Holder::Nobody(_), .. }) = registry.own(id, conn) {
@@ -308,16 +316,32 @@ impl<A: Wakeable> Handler<Register<A>> for Registry<A> {
     }
 }
 
+impl<A: Wakeable> Handler<Enter> for Registry<A> {
+    type Result = ();
+
+    fn handle(&mut self, Enter { id, conn, schedule }: Enter, ctx: &mut Self::Context) {
+        self.taken();
+        let (holder, due) = (Holder::Request { owed: None }, schedule.next());
+        self.enter(id, Entry { conn, epoch: 1, holder, schedule, due, owed: None }, ctx);
+    }
+}
+
 impl<A: Wakeable> Handler<Attach<A>> for Registry<A> {
     type Result = ();
 
-    fn handle(&mut self, Attach { id, conn, socket }: Attach<A>, ctx: &mut Self::Context) {
+    fn handle(&mut self, message: Attach<A>, ctx: &mut Self::Context) {
         self.taken();
+        let Attach { id, conn, socket, schedule } = message;
         let Some(entry) = self.own(id, conn) else {
             // Taken over in the moment between the request and the socket.
             let _ = A::wake(&socket, Wake::TakenOver);
             return;
         };
+        entry.schedule = schedule;
+        if entry.due != schedule.next() {
+            self.set_due(id, schedule.next());
+        }
+        let Some(entry) = self.own(id, conn) else { return };
         let holder = std::mem::replace(&mut entry.holder, Holder::Socket(socket));
         if let Holder::Request { owed: Some(wake) } = holder {
             self.wake(id, wake, ctx);
@@ -371,5 +395,14 @@ impl<A: Wakeable> Handler<Unregister> for Registry<A> {
         } else {
             Box::pin(std::future::ready(()))
         }
+    }
+}
+
+impl<A: Wakeable> Handler<Leave> for Registry<A> {
+    type Result = bool;
+
+    fn handle(&mut self, Leave { id, conn }: Leave, _: &mut Self::Context) -> bool {
+        self.taken();
+        self.remove(id, conn)
     }
 }

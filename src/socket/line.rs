@@ -23,6 +23,13 @@ impl Line {
         }
     }
 
+    /// Nothing more will be said, and what is heard does not matter.
+    pub(super) fn finish(&self) {
+        if let Self::Socket(wire) = self {
+            wire.finish();
+        }
+    }
+
     /// Whether the other side can answer a ping or a Close.
     pub(super) fn hears(&self) -> bool {
         matches!(self, Self::Socket(_))

@@ -41,7 +41,7 @@ use crate::{
     login::{Because, Facts, Held, Protocol, Windows, hashes},
     metrics::{Metrics, ProtocolLabel, RefusedReason},
     protocol::SUBPROTOCOL,
-    registry::{ConnId, Register, RegistryAddr, Unregister},
+    registry::{ConnId, Enter, Register, RegistryAddr, Unregister},
     store::{NewLogin, Session, Store},
     tokens::{AppAuth, FactsKey, Issuer, Webhook},
 };
@@ -369,6 +369,42 @@ impl Admitted {
     }
 }
 
+/// A login that is in the registry before its record is made, so that the feed knows of it if the
+/// line that brings both the record and the subscription breaks. Taken out again when dropped.
+struct Entered {
+    worker: Rc<Worker>,
+    id: LoginId,
+    conn: ConnId,
+    stays: bool,
+}
+
+impl Entered {
+    /// Enters it, where subscribing is not left to the registry.
+    fn before(worker: &Rc<Worker>, conn: ConnId, new: &NewLogin, seed: &Seed) -> Option<Self> {
+        if !worker.store.carries_subscriptions() {
+            return None;
+        }
+        let (id, now) = (new.id, worker.store.now());
+        let schedule = Waiting::schedule(&new.held(seed.clone(), now), now);
+        worker.registry.tell(Enter { id, conn, schedule });
+        Some(Self { worker: worker.clone(), id, conn, stays: false })
+    }
+
+    /// Its record is there.
+    fn stays(mut self) -> bool {
+        self.stays = true;
+        true
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if !self.stays {
+            self.worker.registry.tell(Unregister { id: self.id, conn: self.conn });
+        }
+    }
+}
+
 /// A login that was made for a request. If the request never becomes a socket, it ends.
 struct Reserved {
     worker: Rc<Worker>,
@@ -398,12 +434,17 @@ impl Reserved {
                 Facts::new(client.ip.to_string(), client.origin_text(), client.user_agent())
             }),
         };
-        let held = worker.store.create(&new, seed).await.map_err(|_| ApiError::StoreAway)?;
+        let entered = Entered::before(worker, conn, &new, &seed);
+        let created = worker.store.create_and_listen(&new, seed).await;
+        let (held, heard) = created.map_err(|_| ApiError::StoreAway)?;
+        let is_entered = entered.is_some_and(Entered::stays);
         let schedule = Waiting::schedule(&held, worker.store.now());
         let register = Register { id: held.id, conn, epoch: 1, socket: None, schedule };
         let reserved = Self { worker: worker.clone(), conn, held: Some(Box::new(held)) };
-        // The registry lives as long as the process: without it there is nobody to wait.
-        worker.registry.ask(register).await.map_err(|_| ApiError::StoreAway)?;
+        if !(heard && is_entered) {
+            // The registry lives as long as the process: without it there is nobody to wait.
+            worker.registry.ask(register).await.map_err(|_| ApiError::StoreAway)?;
+        }
         Ok(reserved)
     }
 

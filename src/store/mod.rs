@@ -20,7 +20,7 @@ pub use self::{
 };
 use crate::{
     clock::{Clock, Timestamp},
-    keys::{Claim, Hash, LoginId, Ticket},
+    keys::{Claim, Hash, LoginId, Seed, Ticket},
     login::{
         Answer, Attempt, Because, Facts, Held, HiddenNumber, Login, Note, Outcome, OwnerRefusal,
         PhoneRefusal, Protocol, Redeemed, Standing,
@@ -55,6 +55,23 @@ pub struct NewLogin {
     pub rotate: Option<Duration>,
     /// What the person who confirms will be shown.
     pub facts: Option<Facts>,
+}
+
+impl NewLogin {
+    /// What its owner keeps of it, where it was created at `now`.
+    pub fn held(&self, seed: Seed, now: Timestamp) -> Held {
+        Held {
+            id: self.id,
+            seed,
+            epoch: 1,
+            protocol: self.protocol,
+            created: now,
+            deadline: now + self.wait,
+            codes_start: now,
+            rotate: self.rotate,
+            first_code: 1,
+        }
+    }
 }
 
 /// What a scan did.
@@ -112,6 +129,18 @@ pub enum ResumeDone {
 pub trait Backend {
     /// Creates a record with its TTL; the store's time.
     async fn create(&self, login: &NewLogin) -> Result<Timestamp, StoreError>;
+
+    /// Whether [`Self::create_and_listen`] and [`Self::acknowledge_and_forget`] see to the
+    /// subscription: the feed's connection carries the commands of this thread.
+    fn carries_subscriptions(&self) -> bool {
+        false
+    }
+
+    /// [`Self::create`]; and from then on changes of the record are heard, if it says so. The login
+    /// is in the registry already: should the line break, the feed subscribes to what stands there.
+    async fn create_and_listen(&self, login: &NewLogin) -> Result<(Timestamp, bool), StoreError> {
+        Ok((self.create(login).await?, false))
+    }
 
     /// A phone scans.
     async fn scan(
@@ -191,6 +220,18 @@ pub trait Backend {
         ttl: Duration,
     ) -> Result<Result<(), OwnerRefusal>, StoreError>;
 
+    /// [`Self::acknowledge`] by who has listened to this login's changes until now; nothing is told
+    /// of this one. The login is out of the registry already.
+    async fn acknowledge_and_forget(
+        &self,
+        epoch: u32,
+        user: &str,
+        session: &Session,
+        ttl: Duration,
+    ) -> Result<Result<(), OwnerRefusal>, StoreError> {
+        self.acknowledge(epoch, user, session, ttl).await
+    }
+
     /// The owner ends a login.
     async fn end(&self, id: LoginId, epoch: u32, because: Because) -> Result<EndDone, StoreError>;
 
@@ -242,12 +283,22 @@ pub enum StoreFactory {
 }
 
 impl StoreFactory {
-    /// The store of the calling thread.
+    /// The store of the calling thread, where no feed shares its line.
     pub fn make(&self, metrics: &Arc<Metrics>, clock: &Clock) -> Store {
+        self.make_on(Rc::default(), metrics, clock)
+    }
+
+    /// The store of the calling thread, which uses the feed's line when there is one.
+    pub fn make_on(
+        &self,
+        line: Rc<redis::ThreadLine>,
+        metrics: &Arc<Metrics>,
+        clock: &Clock,
+    ) -> Store {
         let backend: Rc<dyn Backend> = match self {
             Self::Embedded(store) => Rc::new(store.clone()),
             Self::Redis(connector) => {
-                Rc::new(redis::RedisStore::new(connector.clone(), clock.clone()))
+                Rc::new(redis::RedisStore::new(connector.clone(), clock.clone(), line))
             }
         };
         Store { backend, metrics: metrics.clone(), clock: clock.clone() }
@@ -270,24 +321,21 @@ impl Store {
         result
     }
 
-    /// See [`Backend::create`]; what the owner keeps of the new login.
-    pub async fn create(
+    /// See [`Backend::carries_subscriptions`].
+    pub fn carries_subscriptions(&self) -> bool {
+        self.backend.carries_subscriptions()
+    }
+
+    /// See [`Backend::create_and_listen`]; what the owner keeps of the new login, and whether its
+    /// changes are heard.
+    pub async fn create_and_listen(
         &self,
         login: &NewLogin,
-        seed: crate::keys::Seed,
-    ) -> Result<Held, StoreError> {
-        let now = self.timed(StoreOperation::Create, self.backend.create(login)).await?;
-        Ok(Held {
-            id: login.id,
-            seed,
-            epoch: 1,
-            protocol: login.protocol,
-            created: now,
-            deadline: now + login.wait,
-            codes_start: now,
-            rotate: login.rotate,
-            first_code: 1,
-        })
+        seed: Seed,
+    ) -> Result<(Held, bool), StoreError> {
+        let call = self.backend.create_and_listen(login);
+        let (now, heard) = self.timed(StoreOperation::Create, call).await?;
+        Ok((login.held(seed, now), heard))
     }
 
     /// See [`Backend::scan`].
@@ -401,6 +449,18 @@ impl Store {
         ttl: Duration,
     ) -> Result<Result<(), OwnerRefusal>, StoreError> {
         let call = self.backend.acknowledge(epoch, user, session, ttl);
+        self.timed(StoreOperation::Acknowledge, call).await
+    }
+
+    /// See [`Backend::acknowledge_and_forget`].
+    pub async fn acknowledge_and_forget(
+        &self,
+        epoch: u32,
+        user: &str,
+        session: &Session,
+        ttl: Duration,
+    ) -> Result<Result<(), OwnerRefusal>, StoreError> {
+        let call = self.backend.acknowledge_and_forget(epoch, user, session, ttl);
         self.timed(StoreOperation::Acknowledge, call).await
     }
 

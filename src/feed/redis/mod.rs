@@ -24,7 +24,7 @@ use crate::{
     keys::Entropy,
     metrics::Metrics,
     registry::{RegistryAddr, Wakeable},
-    store::redis::Connector,
+    store::redis::{Connector, ThreadLine},
 };
 
 /// What can be turned off in-process, by a test that shows what happens without it.
@@ -52,6 +52,8 @@ pub struct Instance<A: Wakeable> {
     pub registry: RegistryAddr<A>,
     /// How to reach Redis.
     pub connector: Arc<Connector>,
+    /// Where this thread's store finds the line that listens.
+    pub thread_line: Rc<ThreadLine>,
     /// The counters.
     pub metrics: Arc<Metrics>,
     /// The time.

@@ -2,13 +2,10 @@
 
 use std::{cell::Cell, collections::HashMap, rc::Rc, sync::atomic::Ordering, time::Duration};
 
-use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
-use redis::{
-    Msg, RedisError,
-    aio::{MultiplexedConnection, PubSubSink, PubSubStream},
-};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use redis::{Msg, PushInfo, PushKind, RedisError, aio::MultiplexedConnection};
 use tokio::{
-    sync::oneshot,
+    sync::{mpsc, oneshot},
     time::{Instant, sleep, timeout},
 };
 
@@ -24,7 +21,7 @@ use crate::{
     keys::{Entropy, LoginId},
     metrics::ResyncReason,
     registry::{Changed, Resync, Snapshot, Wakeable},
-    store::redis::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT},
+    store::redis::RESPONSE_TIMEOUT,
 };
 
 /// Channels named by one command.
@@ -57,9 +54,10 @@ fn jittered(most: Duration) -> Duration {
 }
 
 struct Connected {
-    commands: MultiplexedConnection,
-    sink: PubSubSink,
-    messages: PubSubStream,
+    line: MultiplexedConnection,
+    /// What Redis says unasked. Ends with the connection. Unbounded, because whoever fills it reads
+    /// answers too and must not wait; the feed takes all that is there at each of its turns.
+    pushes: mpsc::UnboundedReceiver<PushInfo>,
 }
 
 /// Looks after one node.
@@ -92,15 +90,20 @@ impl<A: Wakeable> Supervisor<A> {
     pub(super) async fn run(mut self) {
         self.set_unheard(true).await;
         let mut back_off = BACK_OFF_FIRST;
+        let mut again = false;
         loop {
             let started = Instant::now();
             let lost = match self.meanwhile(self.connect()).await {
                 Ok((name, connection)) => {
+                    if std::mem::replace(&mut again, true) {
+                        self.instance.connector.note_disturbance();
+                    }
                     let crash = self.instance.crash.clone();
                     let lost = tokio::select! {
                         lost = self.listen(&name, connection) => lost,
                         () = crash.comes(Part::Feed) => panic!("told to crash"),
                     };
+                    self.share(None);
                     self.instance.metrics.feed_connected.down(&name, self.instance.line);
                     lost
                 }
@@ -131,17 +134,27 @@ impl<A: Wakeable> Supervisor<A> {
             Some(node) => node.clone(),
             None => connector.primary().await?.ok_or(Lost::Closed)?,
         };
-        let mut commands = connector.connect_to(&node).await?;
+        let (told, pushes) = mpsc::unbounded_channel();
+        let listen = move |push: PushInfo| match push.kind {
+            PushKind::Message | PushKind::Disconnection => told.send(push),
+            // Confirmations are answers as well.
+            _ => Ok(()),
+        };
+        let mut line = connector.listen_to(&node, listen).await?;
         let sent = self.instance.clock.now();
-        let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut commands).await?;
+        let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut line).await?;
         let theirs = Timestamp::from_micros(seconds * 1_000_000 + micros);
         connector.compare_clocks(theirs, sent, self.instance.clock.now());
-        self.enable_notifications(&mut commands).await;
-        let pubsub = timeout(CONNECT_TIMEOUT, connector.client(&node)?.get_async_pubsub())
-            .await
-            .map_err(|_| Lost::Timeout)??;
-        let (sink, messages) = pubsub.split();
-        Ok((node.to_string(), Connected { commands, sink, messages }))
+        self.enable_notifications(&mut line).await;
+        Ok((node.to_string(), Connected { line, pushes }))
+    }
+
+    /// Lets the store of this thread use the line, where one server has all keys.
+    fn share(&self, line: Option<&MultiplexedConnection>) {
+        match line {
+            Some(line) if self.node.is_none() => self.instance.thread_line.put(line.clone().into()),
+            _ => self.instance.thread_line.take(),
+        }
     }
 
     /// Turns on the one class of events that carries a transition, and leaves on what others use.
@@ -187,6 +200,8 @@ impl<A: Wakeable> Supervisor<A> {
             self.handle.queue_of(*id).is_some_and(|queue| Rc::ptr_eq(&queue, &self.queue))
         };
         let ids: Vec<_> = ids.into_iter().filter(mine).collect();
+        // Who registers from now on may subscribe on it by itself.
+        self.share(Some(&connection.line));
         for chunk in ids.chunks(CHUNK) {
             let channels = chunk.iter().map(|id| self.instance.connector.names().channel(*id));
             self.subscribe(connection, channels.collect()).await?;
@@ -205,18 +220,17 @@ impl<A: Wakeable> Supervisor<A> {
         loop {
             let next_probe = probe.as_ref().map(Probe::due);
             tokio::select! {
-                message = connection.messages.next() => {
-                    let message = message.ok_or(Lost::Closed)?;
-                    let more = std::iter::from_fn(|| {
-                        connection.messages.next().now_or_never().flatten()
-                    });
+                push = connection.pushes.recv() => {
+                    let push = push.ok_or(Lost::Closed)?;
+                    let more = std::iter::from_fn(|| connection.pushes.try_recv().ok());
                     let mut ids = Vec::new();
                     let mut canary = false;
-                    for message in std::iter::once(message).chain(more).take(BATCH) {
-                        match self.meaning(&message, &canary_channel) {
+                    for push in std::iter::once(push).chain(more).take(BATCH) {
+                        match self.meaning(push, &canary_channel) {
                             Meaning::Changed(id) => ids.push(id),
                             Meaning::Canary => canary = true,
                             Meaning::Nothing => {}
+                            Meaning::Closed => return Err(Lost::Closed),
                         }
                     }
                     if !ids.is_empty() {
@@ -236,7 +250,7 @@ impl<A: Wakeable> Supervisor<A> {
                 () = queue.added.notified() => {
                     let commands = std::mem::take(&mut *queue.commands.borrow_mut());
                     for batch in self.batches(commands) {
-                        in_flight.push(batch.send(connection.sink.clone()));
+                        in_flight.push(batch.send(connection.line.clone()));
                     }
                 }
                 Some(result) = in_flight.next() => result?,
@@ -255,7 +269,7 @@ impl<A: Wakeable> Supervisor<A> {
                     probe.send();
                     let mut set = redis::cmd("SET");
                     set.arg(&self.canary).arg(1).arg("PX").arg(10_000);
-                    set.query_async::<()>(&mut connection.commands).await?;
+                    set.query_async::<()>(&mut connection.line).await?;
                 }
             }
         }
@@ -266,13 +280,17 @@ impl<A: Wakeable> Supervisor<A> {
         connection: &mut Connected,
         channels: Vec<String>,
     ) -> Result<(), Lost> {
-        timeout(RESPONSE_TIMEOUT, connection.sink.subscribe(channels))
+        timeout(RESPONSE_TIMEOUT, connection.line.subscribe(channels))
             .await
             .map_err(|_| Lost::Timeout)??;
         Ok(())
     }
 
-    fn meaning(&self, message: &Msg, canary_channel: &str) -> Meaning {
+    fn meaning(&self, push: PushInfo, canary_channel: &str) -> Meaning {
+        if push.kind == PushKind::Disconnection {
+            return Meaning::Closed;
+        }
+        let Some(message) = Msg::from_push_info(push) else { return Meaning::Nothing };
         // Other classes may be on for other users of this Redis: only `set` carries a transition.
         if message.get_payload_bytes() != b"set" {
             return Meaning::Nothing;
@@ -361,6 +379,7 @@ enum Meaning {
     Changed(LoginId),
     Canary,
     Nothing,
+    Closed,
 }
 
 struct Batch {
@@ -370,12 +389,12 @@ struct Batch {
 }
 
 impl Batch {
-    async fn send(self, mut sink: PubSubSink) -> Result<(), Lost> {
+    async fn send(self, mut line: MultiplexedConnection) -> Result<(), Lost> {
         let call = async {
             if self.on {
-                sink.subscribe(self.channels).await
+                line.subscribe(self.channels).await
             } else {
-                sink.unsubscribe(self.channels).await
+                line.unsubscribe(self.channels).await
             }
         };
         let result = timeout(RESPONSE_TIMEOUT, call).await;

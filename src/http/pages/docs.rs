@@ -133,7 +133,7 @@ fn operation(document: &Value, call: &Call<'_>) -> Markup {
                     (text(&document["components"]["securitySchemes"][scheme]["description"])) "." }
             }
             @if !parameters.is_empty() {
-                div.scroll { table {
+                div.scroll tabindex="0" role="group" aria-label="Parameters" { table {
                     caption { "Parameters" }
                     @for parameter in parameters {
                         tr {
@@ -145,7 +145,7 @@ fn operation(document: &Value, call: &Call<'_>) -> Markup {
                 } }
             }
             @if !schema.is_null() { (fields(document, schema, takes_form)) }
-            pre tabindex="0" aria-label={ "Example of " (call.method) " " (call.path) } { (curl(document, call)) }
+            pre tabindex="0" role="group" aria-label={ "Example of " (call.method) " " (call.path) } { (curl(document, call)) }
             (answers(document, operation))
         }
     }
@@ -158,7 +158,7 @@ fn scheme(operation: &Value) -> Option<&str> {
 fn fields(document: &Value, schema: &Value, takes_form: bool) -> Markup {
     let schema = example::resolved(document, schema);
     html! {
-        div.scroll { table {
+        div.scroll tabindex="0" role="group" aria-label="Body" { table {
             caption { "Body: JSON" @if takes_form { ", or a form" } }
             @for (name, field) in schema["properties"].as_object().into_iter().flatten() {
                 tr {
@@ -205,7 +205,7 @@ fn curl(document: &Value, call: &Call<'_>) -> String {
 
 fn answers(document: &Value, operation: &Value) -> Markup {
     html! {
-        div.scroll { table {
+        div.scroll tabindex="0" role="group" aria-label="Answers" { table {
             caption { "Answers" }
             @for (status, answer) in operation["responses"].as_object().into_iter().flatten() {
                 tr {

@@ -11,7 +11,7 @@ use crate::{
     login::{Because, Held, OwnerRefusal, Protocol, State},
     metrics::LoginOutcome,
     protocol::ServerMessage,
-    registry::{ConnId, Detach, Reschedule, Unregister, Wake, ended},
+    registry::{ConnId, Detach, Leave, Reschedule, Unregister, Wake, ended},
     store::{
         EndDone, StoreError,
         outbox::{Cause, Revocation},
@@ -106,11 +106,22 @@ impl Waiting {
         let under_way = worker.background.begin();
         actix_rt::spawn(async move {
             let Held { id, epoch, created, deadline, .. } = *held;
-            let _ = worker.registry.ask(Unregister { id, conn }).await;
+            let carried = worker.store.carries_subscriptions();
+            let mut forget =
+                carried && worker.registry.ask(Leave { id, conn }).await.is_ok_and(|own| own);
+            if !carried {
+                let _ = worker.registry.ask(Unregister { id, conn }).await;
+            }
             let ttl = worker.config.token_ttl;
-            let session = worker.session(id, what.approved, what.facts.as_ref());
+            let (user, session) =
+                (&what.user, worker.session(id, what.approved, what.facts.as_ref()));
             let outcome = loop {
-                match worker.store.acknowledge(epoch, &what.user, &session, ttl).await {
+                // Once: later, somebody else may listen to it again.
+                let done = match std::mem::take(&mut forget) {
+                    true => worker.store.acknowledge_and_forget(epoch, user, &session, ttl).await,
+                    false => worker.store.acknowledge(epoch, user, &session, ttl).await,
+                };
+                match done {
                     Ok(stored) => {
                         if worker.webhook.is_some() && stored.is_ok() {
                             // If that fails, it is found delivered when it is due.

@@ -60,6 +60,7 @@ impl Waiting {
                 if !closing {
                     self.phase = Phase::Closing;
                     self.send_close(Close::Done, ctx);
+                    self.wire.finish();
                 }
             }
             (

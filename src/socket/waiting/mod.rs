@@ -245,7 +245,8 @@ impl Actor for Waiting {
         match &self.held {
             Some(held) => {
                 let (id, socket) = (held.id, ctx.address().downgrade());
-                self.worker.registry.tell(Attach { id, conn: self.conn, socket });
+                let schedule = Self::schedule(held, self.now());
+                self.worker.registry.tell(Attach { id, conn: self.conn, socket, schedule });
                 self.show_key();
                 let waited = self.worker.clock.now().since(self.minute);
                 self.worker.metrics.open_to_key.observe(waited.as_secs_f64());

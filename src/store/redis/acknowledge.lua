@@ -1,10 +1,8 @@
--- ARGV: epoch. Once a ticket was redeemed (nothing is sealed any more), the socket's owner has no
--- say in it.
+-- ARGV: epoch
 local epoch = tonumber(ARGV[1])
 local r = load()
 if not r then return GONE end
-local redeemed = r[STATE] == APPROVED and (r[SEALED] or '') == ''
-if epoch < r[EPOCH] and not redeemed then return SUPERSEDED end
+if epoch < r[EPOCH] and not is_redeemed(r) then return SUPERSEDED end
 if r[STATE] == DELIVERED then return OK end
 if r[STATE] ~= APPROVED then return OVER end
 r[EPOCH] = math.max(epoch, r[EPOCH])

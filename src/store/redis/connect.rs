@@ -12,9 +12,9 @@ use std::{
 use bb8_redis::bb8;
 use redis::{
     Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, Pipeline,
-    RedisConnectionInfo, RedisError, RedisFuture, RedisResult, ServerErrorKind, TlsCertificates,
-    Value,
-    aio::{ConnectionLike, MultiplexedConnection},
+    ProtocolVersion, RedisConnectionInfo, RedisError, RedisFuture, RedisResult, ServerErrorKind,
+    TlsCertificates, Value,
+    aio::{AsyncPushSender, ConnectionLike, MultiplexedConnection},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
     io::tcp::TcpSettings,
@@ -145,12 +145,8 @@ impl Connector {
         settings
     }
 
-    /// A client for one server.
-    ///
-    /// # Errors
-    /// Unusable certificates.
-    pub fn client(&self, node: &Node) -> RedisResult<Client> {
-        let info = self.info(node, self.settings())?;
+    fn client(&self, node: &Node, settings: RedisConnectionInfo) -> RedisResult<Client> {
+        let info = self.info(node, settings)?;
         match &self.certificates {
             Some(certificates) => Client::build_with_tls(info, certificates.clone()),
             None => Client::open(info),
@@ -165,7 +161,25 @@ impl Connector {
         let config = redis::AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(RESPONSE_TIMEOUT));
-        self.client(node)?.get_multiplexed_async_connection_with_config(&config).await
+        let client = self.client(node, self.settings())?;
+        client.get_multiplexed_async_connection_with_config(&config).await
+    }
+
+    /// The same, for one that hears as well: `pushes` gets what comes between the answers.
+    ///
+    /// # Errors
+    /// As [`Self::connect_to`].
+    pub async fn listen_to(
+        &self,
+        node: &Node,
+        pushes: impl AsyncPushSender,
+    ) -> RedisResult<MultiplexedConnection> {
+        let config = redis::AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT))
+            .set_push_sender(pushes);
+        let client = self.client(node, self.settings().set_protocol(ProtocolVersion::RESP3))?;
+        client.get_multiplexed_async_connection_with_config(&config).await
     }
 
     /// The same, kept for the next call: for what asks the same node again and again.
@@ -292,6 +306,12 @@ enum Link {
 pub struct Connection {
     link: Link,
     broken: Arc<AtomicBool>,
+}
+
+impl From<MultiplexedConnection> for Connection {
+    fn from(single: MultiplexedConnection) -> Self {
+        Self { link: Link::Single(single), broken: Arc::default() }
+    }
 }
 
 impl Connection {

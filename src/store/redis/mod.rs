@@ -1,6 +1,8 @@
 //! The store that instances share: Redis, with each transition as one Lua call.
 
+mod acknowledge;
 mod connect;
+mod line;
 mod names;
 mod offset;
 mod outbox;
@@ -10,6 +12,7 @@ mod standing;
 
 use std::{
     cell::Cell,
+    rc::Rc,
     sync::{Arc, LazyLock},
     time::Duration,
 };
@@ -17,11 +20,15 @@ use std::{
 use async_trait::async_trait;
 use bb8_redis::bb8;
 use futures_util::future::{try_join, try_join_all};
-use redis::Script;
+use redis::{Script, ScriptInvocation, Value};
 
-use self::connect::{Manager, NotMade};
+use self::{
+    acknowledge::acknowledged,
+    connect::{Manager, NotMade, store_error},
+};
 pub use self::{
     connect::{CONNECT_TIMEOUT, Connection, Connector, DOUBT, RESPONSE_TIMEOUT},
+    line::ThreadLine,
     names::{Names, slot_of},
 };
 use super::{
@@ -48,20 +55,19 @@ macro_rules! script {
         });
     };
 }
+use script;
 script!(CREATE, "create.lua");
 script!(SCAN, "scan.lua");
 script!(RESERVE, "reserve.lua");
 script!(RELEASE, "release.lua");
 script!(DECIDE, "decide.lua");
 script!(NOTE, "note.lua");
-script!(ACKNOWLEDGE, "acknowledge.lua");
 script!(END, "end.lua");
 script!(RESUME, "resume.lua");
 script!(RECLAIM, "reclaim.lua");
 script!(REVOKE_PENDING, "revoke_pending.lua");
 script!(REDEEM, "redeem.lua");
 script!(END_SESSION, "end_session.lua");
-static ENTER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("enter.lua")));
 static REVOKE_CURRENT: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("revoke_current.lua")));
 
@@ -82,6 +88,8 @@ const CANNOT_MATCH: u8 = 12;
 
 /// The store of one thread.
 pub struct RedisStore {
+    /// The feed's connection, where it listens on one that can carry commands.
+    line: Rc<ThreadLine>,
     pool: bb8::Pool<Manager>,
     not_made: NotMade,
     connector: Arc<Connector>,
@@ -112,6 +120,23 @@ impl RedisStore {
         }
         let mget = redis::cmd("MGET").arg(keys).take();
         self.run(async |connection| mget.query_async(connection).await).await
+    }
+
+    fn creation(&self, new: &NewLogin) -> ScriptInvocation<'static> {
+        let zero = Timestamp::default();
+        let codes = Codes { start: zero, rotate: new.rotate, first: 1, hashes: new.hashes.clone() };
+        let mut login = Login::new(1, new.protocol, new.proof, codes, zero, zero);
+        login.facts = new.facts.clone();
+        let mut call = CREATE.key(self.login_key(new.id));
+        call.arg(record::pack(&login)).arg(micros(new.wait));
+        call
+    }
+
+    /// Redis's time of a creation that was sent then.
+    fn created(&self, now: u64, sent: Timestamp) -> Timestamp {
+        let now = Timestamp::from_micros(now);
+        self.connector.compare_clocks(now, sent, self.clock.now());
+        now
     }
 
     fn login_key(&self, id: LoginId) -> String {
@@ -148,17 +173,28 @@ fn micros(duration: Duration) -> u64 {
 #[async_trait(?Send)]
 impl Backend for RedisStore {
     async fn create(&self, new: &NewLogin) -> Result<Timestamp, StoreError> {
-        let zero = Timestamp::default();
-        let codes = Codes { start: zero, rotate: new.rotate, first: 1, hashes: new.hashes.clone() };
-        let mut login = Login::new(1, new.protocol, new.proof, codes, zero, zero);
-        login.facts = new.facts.clone();
         let sent = self.clock.now();
-        let mut call = CREATE.key(self.login_key(new.id));
-        call.arg(record::pack(&login)).arg(micros(new.wait));
-        let now: u64 = self.script(&call).await?;
-        let now = Timestamp::from_micros(now);
-        self.connector.compare_clocks(now, sent, self.clock.now());
-        Ok(now)
+        let now: u64 = self.script(&self.creation(new)).await?;
+        Ok(self.created(now, sent))
+    }
+
+    async fn create_and_listen(&self, new: &NewLogin) -> Result<(Timestamp, bool), StoreError> {
+        let Some(mut line) = self.line.get() else { return Ok((self.create(new).await?, false)) };
+        let sent = self.clock.now();
+        let mut pipeline = redis::pipe();
+        pipeline.invoke_script(&self.creation(new));
+        pipeline.cmd("SUBSCRIBE").arg(self.connector.names().channel(new.id));
+        match pipeline.query_async(&mut line).await {
+            Ok((now, Value::Push { .. })) => Ok((self.created(now, sent), true)),
+            Err(error) if error.is_timeout() => Err(store_error(&error)),
+            // A script that Redis does not know yet, or a line that broke. What was made may be
+            // made again.
+            _ => Ok((self.create(new).await?, false)),
+        }
+    }
+
+    fn carries_subscriptions(&self) -> bool {
+        self.line.get().is_some()
     }
 
     async fn scan(
@@ -330,36 +366,31 @@ impl Backend for RedisStore {
         session: &Session,
         ttl: Duration,
     ) -> Result<Result<(), OwnerRefusal>, StoreError> {
-        let id = session.id;
-        let mut call = ENTER.key(self.connector.names().user(user));
-        call.arg(record::pack_session(session)).arg(session.since.as_micros()).arg(ttl.as_secs());
-        let (entered, older): (bool, Vec<u8>) = self.script(&call).await?;
-        if !entered {
-            self.revoke_pending(user, id).await?;
-            return Ok(Err(OwnerRefusal::Over));
+        match self.connector.nodes() {
+            RedisNodes::Cluster(_) => self.acknowledge_in_two(epoch, user, session, ttl).await,
+            _ => self.acknowledge_in_one(epoch, user, session, ttl).await,
         }
-        let mut call = ACKNOWLEDGE.key(self.login_key(id));
-        call.arg(epoch);
-        match self.script::<u8>(&call).await? {
-            OK => Ok(Ok(())),
-            SUPERSEDED => Ok(Err(OwnerRefusal::Superseded)),
-            // Redis forgot the record; the browser has its token all the same.
-            GONE => Ok(Err(OwnerRefusal::Over)),
-            _ => {
-                // A log-out that came before the acknowledgement stands, and what this login would
-                // have replaced goes on. No longer than its token says, whatever the entry does.
-                let mut call = REVOKE_CURRENT.key(self.connector.names().user(user));
-                call.arg(id.as_bytes());
-                let is_other = |raw: &[u8]| {
-                    record::unpack_entry(raw).is_ok_and(|entry| entry.id() != Some(id))
-                };
-                if is_other(&older) {
-                    call.arg(older).arg(ttl.as_secs());
-                }
-                self.script::<bool>(&call).await?;
-                Ok(Err(OwnerRefusal::Over))
+    }
+
+    async fn acknowledge_and_forget(
+        &self,
+        epoch: u32,
+        user: &str,
+        session: &Session,
+        ttl: Duration,
+    ) -> Result<Result<(), OwnerRefusal>, StoreError> {
+        if let Some(mut line) = self.line.get() {
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("UNSUBSCRIBE").arg(self.connector.names().channel(session.id));
+            pipeline.invoke_script(&self.acknowledgement(epoch, user, session, ttl));
+            match pipeline.query_async(&mut line).await {
+                Ok((Value::Push { .. }, tag)) => return acknowledged(tag),
+                Err(error) if error.is_timeout() => return Err(store_error(&error)),
+                // As above.
+                _ => {}
             }
         }
+        self.acknowledge(epoch, user, session, ttl).await
     }
 
     async fn end(&self, id: LoginId, epoch: u32, because: Because) -> Result<EndDone, StoreError> {

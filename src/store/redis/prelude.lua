@@ -58,6 +58,17 @@ local function unreserve(r)
   if #r[SCAN] == 0 then r[SCAN] = nil end
 end
 
+-- Whether a ticket was redeemed: nothing is sealed any more, and the socket's owner has no say in it.
+local function is_redeemed(r)
+  return r[STATE] == APPROVED and (r[SEALED] or '') == ''
+end
+
+-- Whether this user's browser has the token, or could have it, and has not acknowledged.
+local function is_pending(r, user)
+  local first = r and r[SCAN] and r[SCAN][1]
+  return first and first[USER] == user and r[STATE] == APPROVED and now < r[END] + SLACK
+end
+
 local function finish(r, ending)
   r[STATE], r[CHANGED], r[END] = ending, now, now + RECEIPT
   r[HASHES], r[FACTS] = '', { '', '', '' }

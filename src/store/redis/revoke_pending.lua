@@ -1,7 +1,5 @@
--- ARGV: user. The browser has the token, or it could not end it; it has not acknowledged.
+-- ARGV: user
 local r = load()
-local first = r and r[SCAN] and r[SCAN][1]
-if not first or first[USER] ~= ARGV[1] or r[STATE] ~= APPROVED then return 0 end
-if now >= r[END] + SLACK then return 0 end
+if not is_pending(r, ARGV[1]) then return 0 end
 finish(r, REVOKED)
 return 1

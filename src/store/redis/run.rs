@@ -1,12 +1,12 @@
 //! How the store of a thread gets its connection and runs a command on it.
 
-use std::{cell::Cell, sync::Arc, time::Duration};
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
 use bb8_redis::bb8;
 use redis::{FromRedisValue, ScriptInvocation};
 
 use super::{
-    RedisStore,
+    RedisStore, ThreadLine,
     connect::{CONNECT_TIMEOUT, Connection, Connector, Manager, NotMade, store_error},
 };
 use crate::{
@@ -19,8 +19,8 @@ use crate::{
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 impl RedisStore {
-    /// A store that connects when it is first used.
-    pub fn new(connector: Arc<Connector>, clock: Clock) -> Self {
+    /// A store that connects when it is first used, and uses the feed's line while there is one.
+    pub fn new(connector: Arc<Connector>, clock: Clock, line: Rc<ThreadLine>) -> Self {
         let not_made = NotMade::default();
         // One pipelining connection a thread: a second one would only split the pipelines.
         let pool = bb8::Pool::builder()
@@ -32,11 +32,14 @@ impl RedisStore {
             .test_on_check_out(false)
             .error_sink(Box::new(not_made.clone()))
             .build_unchecked(Manager::new(connector.clone()));
-        Self { pool, not_made, connector, clock, away_until: Cell::new(Timestamp::default()) }
+        Self { line, pool, not_made, connector, clock, away_until: Cell::new(Timestamp::default()) }
     }
 
     /// A handle of the shared connection.
     pub async fn connection(&self) -> Result<Connection, StoreError> {
+        if let Some(line) = self.line.get() {
+            return Ok(line);
+        }
         if self.clock.now() < self.away_until.get() {
             let detail = "not reachable a moment ago".into();
             return Err(StoreError { kind: StoreErrorKind::Io, detail });

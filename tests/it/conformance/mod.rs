@@ -12,7 +12,7 @@ mod reserve;
 mod sessions;
 mod standing;
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
@@ -57,7 +57,7 @@ impl Rig {
         let server = RedisServer::start().await;
         let config = Settings::redis(&server).config().redis.expect("a Redis");
         let connector = Connector::new(config, true).expect("no files to read");
-        let backend = Box::new(RedisStore::new(connector.into(), Clock::system()));
+        let backend = Box::new(RedisStore::new(connector.into(), Clock::system(), Rc::default()));
         let connection = server.connection().await;
         Self { name: "redis", backend, redis: Some((server, connection)) }
     }

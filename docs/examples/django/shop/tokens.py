@@ -31,19 +31,19 @@ def ask(token: str) -> str | None:
         raise
 
 
+def call(method: str, path: str, token: str):
+    request = urllib.request.Request(
+        settings.SERVICE_URL + path, method=method, headers={"Authorization": f"Bearer {token}"}
+    )
+    return urllib.request.urlopen(request, timeout=PATIENCE_SECONDS)
+
+
 def log_out(token: str) -> None:
     """Ends the web login everywhere. Where the service is away the token lives on: it is nobody's but this server's."""
     try:
         call("POST", "/logout", token).close()
     except OSError:
         pass
-
-
-def call(method: str, path: str, token: str):
-    request = urllib.request.Request(
-        settings.SERVICE_URL + path, method=method, headers={"Authorization": f"Bearer {token}"}
-    )
-    return urllib.request.urlopen(request, timeout=PATIENCE_SECONDS)
 
 
 @cache
