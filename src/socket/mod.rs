@@ -18,6 +18,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use actix_http::ws::{Codec, HandshakeError};
@@ -40,7 +41,7 @@ use crate::{
     http::{Limits, client::Client},
     journal::Journal,
     keys::{Entropy, LoginId, Seed},
-    login::{Because, Facts, Held, Protocol, Windows, hashes},
+    login::{Because, CONFIRM, Facts, Held, Protocol, Windows, hashes},
     metrics::{Metrics, ProtocolLabel, RefusedReason},
     protocol::SUBPROTOCOL,
     registry::{ConnId, Enter, Register, RegistryAddr, Unregister},
@@ -86,6 +87,11 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// Longer than any login that is open now may wait and be confirmed.
+    fn longest(&self) -> Duration {
+        self.config.wait + CONFIRM
+    }
+
     /// The trace of a request about this login: to be logged, and passed on.
     pub(crate) fn trace(&self, request: &HttpRequest, id: LoginId) -> Option<TraceContext> {
         trace::join(self.journal.tracer.as_ref(), request, id)

@@ -474,6 +474,22 @@ impl Store {
         self.timed(StoreOperation::End, self.backend.end(id, epoch, because)).await
     }
 
+    /// See [`Backend::end`]; nor does it begin again. Where there is no record, the store forgot it, and
+    /// what makes it again may be under way: from then on, for so long, that finds it over.
+    pub async fn end_for_good(
+        &self,
+        held: &Held,
+        because: Because,
+        time: Duration,
+    ) -> Result<EndDone, StoreError> {
+        loop {
+            let done = self.end(held.id, held.epoch, because).await?;
+            if done != EndDone::Gone || self.bury(held.id, &held.seed.proof(), time).await? {
+                return Ok(done);
+            }
+        }
+    }
+
     /// See [`Backend::resume`].
     pub async fn resume(&self, id: LoginId, proof: &Hash) -> Result<ResumeDone, StoreError> {
         self.timed(StoreOperation::Resume, self.backend.resume(id, proof)).await

@@ -57,9 +57,9 @@ impl Waiting {
         close: Close,
         ctx: &mut Ctx,
     ) {
-        let Some(held) = &self.held else { return };
-        let (store, id, epoch) = (self.worker.store.clone(), held.id, held.epoch);
-        let end = async move { store.end(id, epoch, because).await };
+        let Some(held) = self.held.clone() else { return };
+        let (store, longest) = (self.worker.store.clone(), self.worker.longest());
+        let end = async move { store.end_for_good(&held, because, longest).await };
         ctx.spawn(end.into_actor(self).map(move |done, waiting, ctx| match done {
             Ok(EndDone::Ended { .. } | EndDone::Gone) => waiting.end(outcome, close, ctx),
             Ok(EndDone::Refused(OwnerRefusal::Superseded, _)) => waiting.superseded(ctx),
@@ -177,7 +177,7 @@ pub(in crate::socket) async fn leave(
     because: Because,
 ) -> bool {
     let id = held.id;
-    let outcome = match worker.store.end(id, held.epoch, because).await {
+    let outcome = match worker.store.end_for_good(&held, because, worker.longest()).await {
         Ok(EndDone::Ended { undelivered: true }) => Some(LoginOutcome::Undelivered),
         Ok(EndDone::Ended { undelivered: false } | EndDone::Gone) => Some(LoginOutcome::Cancelled),
         Ok(EndDone::Refused(OwnerRefusal::Approved | OwnerRefusal::Early, login)) => {

@@ -9,7 +9,7 @@ use crate::{
     clock::Timestamp,
     close::Close,
     keys::{Hash, LoginId, Resume},
-    login::{Because, CONFIRM, Held, Login, State},
+    login::{Because, Held, Login, State},
     metrics::{ResumeResult, StoreErrorKind},
     registry::{ConnId, Detach, Register, Wake},
     store::{ResumeDone, StoreError, redis::DOUBT},
@@ -76,9 +76,7 @@ async fn take(
             // Nobody is told, so nothing is to be made true.
             ResumeDone::Unknown if socket.upgrade().is_none() => break,
             ResumeDone::Unknown => {
-                // Longer than any login that was open until now may wait and be confirmed.
-                let longest = worker.config.wait + CONFIRM;
-                if worker.store.bury(id, proof, longest).await? {
+                if worker.store.bury(id, proof, worker.longest()).await? {
                     return Ok(None);
                 }
             }

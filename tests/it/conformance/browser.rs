@@ -1,13 +1,19 @@
 //! What the browser's instance can do, and what it is refused; and how long things stay.
 
+use std::sync::Arc;
+
 use scanlogin::{
+    clock::Clock,
     keys::{Entropy, Seed},
     login::{
-        Answer, Because, Ending, Login, Outcome, OwnerRefusal, PhoneRefusal, Protocol, RECEIPT,
-        SLACK, State,
+        Answer, Because, Ending, Held, Login, Outcome, OwnerRefusal, PhoneRefusal, Protocol,
+        RECEIPT, SLACK, State,
     },
-    store::{Backend, EndDone, ResumeDone},
+    metrics::Metrics,
+    store::{Backend, EndDone, ResumeDone, StoreFactory, redis::Connector},
 };
+
+use crate::helpers::{RedisServer, Settings};
 
 use super::{COLLECT, Rig, SECOND, Subject, WAIT, approve, assert_close, claim, facts, on_both};
 
@@ -106,6 +112,33 @@ async fn a_login_that_was_left_elsewhere_is_not_made_again_by_its_holder() {
         assert_eq!(login.ending(rig).await, Some(Ending::Cancelled));
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_login_that_ends_while_the_store_has_forgotten_it_is_not_made_again() {
+    let redis = RedisServer::start().await;
+    let config = Settings::redis(&redis).config().redis.expect("a Redis");
+    let connector = Connector::new(config, true).expect("no files to read");
+    // The one in memory forgets nothing.
+    let factory = StoreFactory::Redis(connector.into());
+    let store = factory.make(&Arc::new(Metrics::new()), &Clock::system());
+    let login = Subject::new();
+    let record = login.waiting(store.now(), None);
+    let held = Held::of(login.id, login.seed.clone(), &record);
+    let done = store.end_for_good(&held, Because::Left, WAIT).await.unwrap();
+    assert_eq!(done, EndDone::Gone);
+    // What was under way to make it again arrives now.
+    let found = store.reclaim(held.id, &held.as_waiting(store.now())).await.unwrap();
+    assert!(found.epoch > held.epoch, "{found:?}");
+    let code = login.seed.code(1).hash();
+    let reserved = store.reserve(held.id, &code, "alice", SECOND).await.unwrap();
+    assert_eq!(reserved, Err(PhoneRefusal::Unknown));
+    // Where it was made again a moment earlier, it ends as it always does.
+    let other = Subject::new();
+    let record = other.waiting(store.now(), None);
+    store.reclaim(other.id, &record).await.unwrap();
+    let held = Held::of(other.id, other.seed.clone(), &record);
+    assert_eq!(store.end_for_good(&held, Because::Left, WAIT).await.unwrap(), ENDED);
 }
 
 #[tokio::test]
