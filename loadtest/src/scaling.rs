@@ -103,7 +103,10 @@ pub async fn run(wanted: &Wanted, say: fn(&str), live: fn(&str)) -> Result<Scali
             say(&target.description);
             let outcome = scenario::run(&plan, &settings, target.clone(), live).await?;
             let store = format!("{store:?}").to_lowercase();
-            rows.push(row(store, &settings, &target, outcome).await?);
+            let row = row(store, &settings, &target, outcome).await?;
+            // At once: what comes later may fail.
+            say(&row.to_string());
+            rows.push(row);
         }
     }
     Ok(Scaling(rows))
@@ -148,6 +151,24 @@ impl Row {
     }
 }
 
+/// A line of the table.
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { store, instances, outcome, .. } = self;
+        let [service, redis, nginx, commands, notifications] = self.costs();
+        let late = if outcome.client_limited { "≤ " } else { "" };
+        write!(
+            f,
+            "| {store} | {instances} | {:.0} | {late}{:.2} | {late}{:.1} | {} | {service:.2} | {redis:.2} | {nginx:.2} \
+             | {commands:.2} | {notifications:.2} |",
+            outcome.logins_per_second,
+            outcome.scan_to_token_ms.p50,
+            outcome.scan_to_token_ms.p99,
+            outcome.failures,
+        )
+    }
+}
+
 impl fmt::Display for Scaling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
@@ -156,20 +177,7 @@ impl fmt::Display for Scaling {
              | nginx CPU ms | commands per login | notifications per login |\n\
              |---|---|---|---|---|---|---|---|---|---|---|"
         )?;
-        for row in &self.0 {
-            let Row { store, instances, outcome, .. } = row;
-            let [service, redis, nginx, commands, notifications] = row.costs();
-            let late = if outcome.client_limited { "≤ " } else { "" };
-            writeln!(
-                f,
-                "| {store} | {instances} | {:.0} | {late}{:.2} | {late}{:.1} | {} | {service:.2} | {redis:.2} | {nginx:.2} \
-                 | {commands:.2} | {notifications:.2} |",
-                outcome.logins_per_second,
-                outcome.scan_to_token_ms.p50,
-                outcome.scan_to_token_ms.p99,
-                outcome.failures,
-            )?;
-        }
+        self.0.iter().try_for_each(|row| writeln!(f, "{row}"))?;
         for rows in self.0.chunk_by(|a, b| a.store == b.store) {
             if let [first, .., last] = rows {
                 write!(
