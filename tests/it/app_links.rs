@@ -74,3 +74,18 @@ async fn a_file_that_nothing_is_configured_for_does_not_exist() {
         assert_eq!(answer.status(), 404, "{path}");
     }
 }
+
+/// Those of docs/phone.md, as printed.
+#[tokio::test]
+async fn the_settings_that_the_page_on_phones_prints_make_both_files() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/phone.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    let printed = page.lines().filter_map(|line| line.strip_prefix("export SCANLOGIN_"));
+    let settings = printed.fold(Settings::embedded(), |settings, line| {
+        let (name, value) = line.split_once('=').expect("a setting");
+        settings.with(name, value)
+    });
+    let service = Service::start(settings).await;
+    file(&service, APPLE).await;
+    file(&service, ANDROID).await;
+}
