@@ -2,7 +2,7 @@
 # The same sources and base images give the same binary: pinned toolchain, locked dependencies, no path or time of the
 # build in it. For the same image too, give both bases by digest and build with
 #   docker buildx build --build-arg SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) --output type=image,rewrite-timestamp=true .
-ARG RUST_IMAGE=docker.io/library/rust:1.89-bookworm
+ARG RUST_IMAGE=docker.io/library/rust:1.91-bookworm
 # Same Debian release as the toolchain's: the binary asks for that glibc.
 ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 

@@ -3,6 +3,7 @@
 mod app_links;
 mod command;
 mod credentials;
+mod otlp;
 pub mod pem;
 mod redis_url;
 mod source;
@@ -24,6 +25,7 @@ pub use self::{
     app_links::{AndroidApp, AppLinks},
     command::TokenOrder,
     credentials::{AppKey, AppKeys, TokenKey, TokenKeys, WebhookSettings},
+    otlp::Otlp,
     redis_url::{Node, RedisNodes, RedisUrl},
     source::{ConfigError, Parsed, Source, Values},
 };
@@ -181,6 +183,10 @@ pub struct Config {
     pub log: String,
     /// Its looks.
     pub log_format: LogFormat,
+    /// Lines about single logins; `None`: all.
+    pub log_lines_per_second: Option<NonZeroU32>,
+    /// Where traces go; `None`: nowhere.
+    pub otlp: Option<Otlp>,
     /// Demo page and users; the key with which demo users' app tokens are signed.
     pub demo: Option<Secret>,
     /// No secret is given: random ones were made, for this run.
@@ -217,7 +223,7 @@ impl Config {
         }
         let public_url = match values.get("SCANLOGIN_PUBLIC_URL")? {
             None => None,
-            Some(text) => Some(public_url(&text)?),
+            Some(text) => Some(base_url("SCANLOGIN_PUBLIC_URL", &text)?),
         };
         let demo = demo(values, redis.is_some(), &credentials, listen)?;
         let mut warnings = Vec::new();
@@ -309,6 +315,12 @@ impl Config {
                 "SCANLOGIN_LOG_FORMAT",
                 &[("text", LogFormat::Text), ("json", LogFormat::Json)],
             )?,
+            log_lines_per_second: NonZeroU32::new(values.number(
+                "SCANLOGIN_LOG_LINES_PER_SECOND",
+                500,
+                0..=1_000_000,
+            )? as u32),
+            otlp: otlp::read(values)?,
             demo,
             secrets_made_up: !credentials.any_given,
             warnings,
@@ -405,8 +417,9 @@ fn check_rotation(wait: u64, rotate: u64) -> Result<(), ConfigError> {
     Err(ConfigError::new("SCANLOGIN_ROTATE_SECONDS", what))
 }
 
-fn public_url(text: &str) -> Result<Url, ConfigError> {
-    let bad = |what: String| ConfigError::new("SCANLOGIN_PUBLIC_URL", what);
+/// An address below which others begin.
+fn base_url(name: &'static str, text: &str) -> Result<Url, ConfigError> {
+    let bad = |what: String| ConfigError::new(name, what);
     let url = Url::parse(text.trim_end_matches('/'))
         .map_err(|error| bad(format!("'{text}' is not a URL: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {

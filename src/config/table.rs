@@ -288,6 +288,26 @@ pub static SETTINGS: &[Setting] = &[
     ),
     open("SCANLOGIN_LOG_FORMAT", "text", "json", "How it is logged: text, json"),
     open(
+        "SCANLOGIN_LOG_LINES_PER_SECOND",
+        "500",
+        "500",
+        "Lines about single logins that are logged a second, some three a login; past it about a \
+         share of the logins, the same on every instance; 0 = all",
+    ),
+    open(
+        "SCANLOGIN_OTLP_ENDPOINT",
+        "none",
+        "http://collector:4318",
+        "The OpenTelemetry collector that gets traces: OTLP over HTTP, at /v1/traces of this address",
+    ),
+    open(
+        "SCANLOGIN_OTLP_ONE_IN",
+        "1",
+        "100",
+        "Of so many logins one is traced, the same on every instance: 1 to 1000000. Calls that \
+         bring a traceparent follow it",
+    ),
+    open(
         "SCANLOGIN_DEMO",
         "true with the embedded store, no secret and a loopback listener, else false",
         "true",

@@ -49,6 +49,7 @@ use crate::{
     error::ApiError,
     metrics::{Label, Metrics, Route, Status},
     socket::{self, Worker},
+    trace,
 };
 
 /// How long a call was held open because the phone asked for it: not the time that it took.
@@ -172,8 +173,9 @@ pub async fn around(
     }
     let route = route(response.request().match_pattern().as_deref());
     let held = response.request().extensions().get::<Held>().map_or(Duration::ZERO, |held| held.0);
-    let took = clock.now().since(start).saturating_sub(held);
-    metrics.http_request_seconds.observe(route, took);
+    let end = clock.now();
+    metrics.http_request_seconds.observe(route, end.since(start).saturating_sub(held));
+    trace::finish(response.request(), route, response.status().as_u16(), start, end);
     metrics.http_requests.inc(route, Status::of(response.status().as_u16()));
     harden(response.headers_mut());
     Ok(response)

@@ -281,6 +281,18 @@ labels! {
 }
 
 labels! {
+    /// What became of a span of a trace (`SCANLOGIN_OTLP_ENDPOINT`).
+    SpanResult {
+        /// The collector has it.
+        Exported = "exported",
+        /// The collector did not take it.
+        Failed = "failed",
+        /// More waited already than there is room for.
+        Dropped = "dropped",
+    }
+}
+
+labels! {
     /// The routes, as the metrics name them.
     Route {
         /// `/ws`.

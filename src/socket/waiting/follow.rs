@@ -68,7 +68,7 @@ impl Waiting {
     pub(super) fn follow(&mut self, login: Login, wake: Wake, ctx: &mut Ctx) {
         let Some(held) = &self.held else { return };
         if login.epoch > held.epoch {
-            return self.taken_over(ctx);
+            return self.superseded(ctx);
         }
         let is_open = matches!(login.state, State::Waiting { .. } | State::Scanned { .. });
         if login.epoch < held.epoch && is_open && self.now() < held.deadline {
@@ -103,7 +103,8 @@ impl Waiting {
                 let open = matches!(self.phase, Phase::Waiting | Phase::Scanned(_));
                 if open {
                     let Scan { user, number, .. } = scan;
-                    let what = Pushed { user, approved: login.changed, facts: login.facts };
+                    let (approved, pushed) = (login.changed, self.now());
+                    let what = Pushed { user, approved, pushed, facts: login.facts };
                     match self.worker.config.deliver {
                         Deliver::Token => self.push(collect_until, what, number, &sealed, ctx),
                         Deliver::Ticket => self.push_ticket(collect_until, &what, number, &sealed),

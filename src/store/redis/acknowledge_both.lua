@@ -11,8 +11,12 @@ if entry and entry[1] == '' and since <= entry[2] then
 end
 local state = r and r[STATE]
 local superseded = r and epoch < r[EPOCH] and not is_redeemed(r)
--- A log-out that came before the acknowledgement stands, and so does what this would have replaced.
-if r and not superseded and state ~= APPROVED and state ~= DELIVERED then return OVER end
+-- A log-out that came before the acknowledgement stands, and so does what this would have replaced;
+-- not what an older owner's acknowledgement has entered.
+if r and not superseded and state ~= APPROVED and state ~= DELIVERED then
+  if entry and entry[1] == cmsgpack.unpack(ARGV[2])[1] then redis.call('DEL', KEYS[2]) end
+  return OVER
+end
 redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[4])
 if not r then return GONE end
 if superseded then return SUPERSEDED end

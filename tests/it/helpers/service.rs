@@ -231,6 +231,13 @@ impl Process {
         self.log.lock().expect("never poisoned").join("\n")
     }
 
+    /// The lines with this message that it has logged so far, as JSON.
+    pub(crate) fn logged(&self, message: &str) -> Vec<serde_json::Value> {
+        let log = self.log.lock().expect("never poisoned");
+        let lines = log.iter().filter_map(|line| serde_json::from_str(line).ok());
+        lines.filter(|line: &serde_json::Value| line["fields"]["message"] == message).collect()
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it was running");
