@@ -2,12 +2,14 @@
 # The same sources and base images give the same binary: pinned toolchain, locked dependencies, no path or time of the
 # build in it. For the same image too, give both bases by digest and build with
 #   docker buildx build --build-arg SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) --output type=image,rewrite-timestamp=true .
-ARG RUST_IMAGE=docker.io/library/rust:1.89-bookworm
+ARG RUST_IMAGE=docker.io/library/rust:1.91-bookworm
 # Same Debian release as the toolchain's: the binary asks for that glibc.
 ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 
 FROM ${RUST_IMAGE} AS build
 ARG SOURCE_DATE_EPOCH=0
+# The commit, for --version: there is no repository in here to ask (--build-arg REVISION=$(git rev-parse HEAD)).
+ARG REVISION=unknown
 ENV CARGO_INCREMENTAL=0 \
     CARGO_TARGET_DIR=/target \
     RUSTFLAGS="--remap-path-prefix=/build=. --remap-path-prefix=/usr/local/cargo=cargo"
@@ -38,7 +40,7 @@ RUN rustc --edition 2021 -C opt-level=z -C panic=abort -C strip=symbols -o /prob
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/target \
-    cargo build --locked --release --package scanlogin --bin scanlogin \
+    REVISION=${REVISION} cargo build --locked --release --package scanlogin --bin scanlogin \
     && install -D -m 0555 /target/release/scanlogin /out/scanlogin \
     && install -D -m 0555 /probe/livez /out/livez
 

@@ -26,6 +26,7 @@ use crate::{
     crash::{Crash, Part},
     feed::Mechanisms,
     http::Limits,
+    journal::Journal,
     keys::Entropy,
     lifecycle::Stops,
     metrics::Metrics,
@@ -33,6 +34,7 @@ use crate::{
     socket::{Admission, Background},
     store::{EmbeddedStore, redis::Connector},
     tokens::{AppAuth, CallError, FactsKey, Issuer, key_set},
+    trace::{self, Exporter, Tracer},
 };
 
 /// Files that are not sockets of browsers: listeners, Redis, logs, connections of phones.
@@ -76,6 +78,11 @@ pub enum StartError {
     /// The webhook cannot be called at all.
     #[error("SCANLOGIN_TOKEN_WEBHOOK_URL: {0}")]
     Webhook(CallError),
+    /// Traces cannot be exported at all.
+    #[error(
+        "SCANLOGIN_OTLP_ENDPOINT: {0}; for example SCANLOGIN_OTLP_ENDPOINT=http://collector:4318"
+    )]
+    Otlp(String),
     /// Something that the operating system did not give.
     #[error("start failed: {0}")]
     Io(#[from] std::io::Error),
@@ -133,6 +140,7 @@ pub struct Application {
     options: Options,
     shelf: Shelf,
     upstream: Upstream,
+    tracer: Option<(Arc<Tracer>, Exporter)>,
 }
 
 impl Application {
@@ -153,7 +161,10 @@ impl Application {
             }
         };
         let metrics = Arc::new(Metrics::new());
-        let upstream = Upstream::reach(&config, &options, &metrics).await?;
+        let tracer = config.otlp.as_ref().map(|otlp| trace::start(otlp, &metrics)).transpose();
+        let tracer = tracer.map_err(|error| StartError::Otlp(error.to_string()))?;
+        let traces = tracer.as_ref().map(|(tracer, _)| tracer.clone());
+        let upstream = Upstream::reach(&config, &options, &metrics, traces).await?;
         Ok(Self {
             address: listener.local_addr()?,
             admin_address: admin_listener.local_addr()?,
@@ -164,6 +175,7 @@ impl Application {
             options,
             shelf,
             upstream,
+            tracer,
         })
     }
 
@@ -187,15 +199,25 @@ impl Application {
     /// # Errors
     /// [`RunError`].
     pub async fn run(self, mut stops: Stops) -> Result<(), RunError> {
-        let Self { config, metrics, options, shelf, upstream, .. } = self;
+        let Self { config, metrics, options, shelf, upstream, tracer, .. } = self;
         let readiness = Arc::new(Readiness::new(config.workers));
         metrics.feed_connected.expect_lines(config.workers);
+        metrics.threads.expect(config.workers);
         let admission = Arc::new(Admission::new(most_sockets(&config), metrics.clone()));
         let background = Arc::new(Background::default());
         let limits = Arc::new(Limits::new(&config));
         let (events, mut thread_events) = mpsc::channel(EVENTS * config.workers);
         let store = shelf.factory().make(&metrics, &options.clock);
+        let (tracer, exporter) = tracer.unzip();
+        let exporting = exporter.map(|exporter| actix_rt::spawn(exporter.run()));
+        let journal = Journal::new(
+            metrics.clone(),
+            options.clock.clone(),
+            config.log_lines_per_second,
+            tracer.clone(),
+        );
         let shared = Shared {
+            journal: Arc::new(journal),
             config: config.clone(),
             shelf: shelf.clone(),
             metrics: metrics.clone(),
@@ -296,6 +318,10 @@ impl Application {
             }
         }
         stop(&server_handle, &admin_handle, true, server, admin).await;
+        if let (Some(tracer), Some(exporting)) = (tracer, exporting) {
+            tracer.close();
+            let _ = tokio::time::timeout(FINISH_TIME, exporting).await;
+        }
         tracing::info!("stopped");
         Ok(())
     }

@@ -196,7 +196,10 @@ impl ApiError {
             Self::WrongNumber { tries_left } => Some(*tries_left),
             _ => None,
         };
-        answer(builder, &Body { code, msg, tries_left })
+        let mut response = answer(builder, &Body { code, msg, tries_left });
+        // For whoever shows it to a person (`http::around`).
+        response.extensions_mut().insert(self.clone());
+        response
     }
 }
 

@@ -21,12 +21,14 @@
 //! Arrows point down only. Leaves know neither actix nor Redis nor I/O.
 //!
 //! ```text
-//! main -> app -> { http, socket, admin, feed, revoker, lifecycle } -> { registry, store, tokens } -> leaves
+//! main -> { cli, app } -> { http, socket, admin, feed, revoker, lifecycle }
+//!      -> { registry, journal, trace, store, tokens } -> leaves
 //! leaves = { login, protocol, close, keys, clock, origin, config, crash, error, metrics }
 //! ```
 
 pub mod admin;
 pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod close;
 pub mod config;
@@ -34,15 +36,21 @@ pub mod crash;
 pub mod error;
 pub mod feed;
 pub mod http;
+pub mod journal;
 pub mod keys;
 pub mod lifecycle;
 pub mod login;
 pub mod metrics;
 pub mod origin;
 pub mod protocol;
+pub mod pulse;
 pub mod registry;
 pub mod revoker;
 pub mod socket;
 pub mod store;
 pub mod telemetry;
 pub mod tokens;
+pub mod trace;
+
+/// The package's version, and the commit where it is known: `0.1.0 (09050bf3c1d2)`.
+pub const VERSION: &str = env!("SCANLOGIN_VERSION");

@@ -76,6 +76,10 @@ pub struct Attempt {
 /// The answer.
 #[derive(Clone, Debug, Serialize)]
 pub struct Capacity {
+    /// Logins a second of the best step that held; nothing where none did, or was tried.
+    pub most_logins_per_second: Option<f64>,
+    /// Waiting browsers of the best step that held.
+    pub most_waiting: Option<f64>,
     /// Steps of logins a second.
     pub logins: Vec<Attempt>,
     /// Steps of waiting browsers.
@@ -90,7 +94,13 @@ pub struct Capacity {
 /// [`Error`].
 pub async fn search(search: &Search, line: fn(&str), live: fn(&str)) -> Result<Capacity, Error> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut capacity = Capacity { logins: Vec::new(), waiting: Vec::new(), cores };
+    let mut capacity = Capacity {
+        most_logins_per_second: None,
+        most_waiting: None,
+        logins: Vec::new(),
+        waiting: Vec::new(),
+        cores,
+    };
     let settings = &search.settings;
     let seconds = Some(settings.seconds.unwrap_or(8.0));
     if search.only != Some(Only::Waiting) {
@@ -136,6 +146,9 @@ pub async fn search(search: &Search, line: fn(&str), live: fn(&str)) -> Result<C
         });
         capacity.waiting = attempts.await?;
     }
+    let most = |attempts: &[Attempt]| best(attempts).map(|attempt| attempt.load);
+    capacity.most_logins_per_second = most(&capacity.logins);
+    capacity.most_waiting = most(&capacity.waiting);
     Ok(capacity)
 }
 

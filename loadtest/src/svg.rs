@@ -192,10 +192,10 @@ fn threshold(svg: &mut String, row: usize, max_p99: f64, scale: Scale) {
     let _ = writeln!(
         svg,
         "<line x1=\"{LEFT}\" y1=\"{y:.1}\" x2=\"{}\" y2=\"{y:.1}\" stroke=\"{RED}\" stroke-dasharray=\"6 4\"/>\
-         <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\" fill=\"{RED}\">threshold of p99: {} ms</text>",
+         <text x=\"{}\" y=\"{:.1}\" fill=\"{RED}\">threshold of p99: {} ms</text>",
         LEFT + WIDTH,
-        LEFT + WIDTH - 4.0,
-        y - 4.0,
+        LEFT + 4.0,
+        y + 14.0,
         number(max_p99),
     );
 }
@@ -244,7 +244,7 @@ fn line(svg: &mut String, points: &[String], colour: &str) {
 }
 
 fn legend(svg: &mut String, row: usize, number: usize, name: &str, colour: &str) {
-    let x = LEFT + WIDTH - 90.0 * number as f64;
+    let x = LEFT + WIDTH - 110.0 * number as f64;
     let _ = writeln!(
         svg,
         "<text x=\"{x}\" y=\"{}\" text-anchor=\"end\" fill=\"{colour}\" font-weight=\"bold\">{name}</text>",

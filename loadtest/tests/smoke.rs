@@ -177,6 +177,70 @@ fn several_processes_add_up() {
     }
 }
 
+/// With few files to open, as any process has in the end.
+fn with_files(files: u32, words: &[&str]) -> Output {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\"")]);
+    shell.arg(env!("CARGO_BIN_EXE_loadtest")).args(words).output().expect("it starts")
+}
+
+#[test]
+fn more_browsers_than_files_spread_over_processes_and_instances() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let json = folder.path().join("result.json");
+    let json = json.to_str().expect("a plain path");
+    // 900 for a process, 500 for an instance.
+    let words = ["wait", "--waiting", "950", "--seconds", "1", "--store", "redis", "--json", json];
+    let output = with_files(1_500, &words);
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    let result: Value =
+        serde_json::from_slice(&std::fs::read(json).expect("a file")).expect("JSON");
+    assert_eq!(result["client"]["processes"], 2, "{result}");
+    assert_eq!(result["servers"]["instances"], 2, "{result}");
+    assert_eq!(result["more"]["still_waiting_at_the_end"], 950.0, "{result}");
+    assert_eq!(counted(&result, "key"), 950, "{result}");
+}
+
+#[test]
+fn more_browsers_than_instances_can_hold_is_said_before_the_start() {
+    for (words, advice) in [
+        (&["--store", "embedded"][..], "install redis-server"),
+        (&["--store", "redis", "--instances", "1"], "leave out --instances"),
+    ] {
+        let output = with_files(1_500, &[&["wait", "--waiting", "800"], words].concat());
+        assert_eq!(output.status.code(), Some(2));
+        let said = errors(&output);
+        assert!(said.contains("800 browsers are more than the 500"), "{said}");
+        assert!(said.contains(advice), "{said}");
+    }
+}
+
+#[test]
+fn every_scenario_has_the_same_settings() {
+    let settings = |scenario: &str| {
+        let help = loadtest(&[scenario, "--help"]).stdout;
+        let help = String::from_utf8(help).expect("text");
+        // After the line that names the scenario.
+        let usage = format!("Usage: loadtest {scenario} ");
+        help.split_once(&usage).expect("usage").1.to_owned()
+    };
+    let login = settings("login");
+    for flag in [
+        "--logins-per-second",
+        "--waiting",
+        "--seconds",
+        "--protocol",
+        "--confirm",
+        "--host",
+        "--json",
+    ] {
+        assert!(login.contains(flag), "{flag}");
+    }
+    for scenario in ["wait", "abandon", "storm", "race", "abuse", "mixed"] {
+        assert_eq!(settings(scenario), login, "{scenario}");
+    }
+}
+
 /// How often goose saw a step, by the first table of its report.
 fn in_goose(html: &str, (method, name): (&str, &str)) -> Option<u64> {
     let row = html.split("<tr").find(|row| {

@@ -9,7 +9,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
 };
 
@@ -21,8 +21,10 @@ use crate::{
     crash::Crash,
     feed::{self, Feed, Mechanisms},
     http::Limits,
+    journal::Journal,
     keys::Entropy,
     metrics::Metrics,
+    pulse,
     registry::{Registry, RegistryAddr},
     socket::{Admission, Background, Waiting, Worker},
     store::{
@@ -73,6 +75,7 @@ pub(super) struct Shared {
     pub config: Arc<Config>,
     pub shelf: Shelf,
     pub metrics: Arc<Metrics>,
+    pub journal: Arc<Journal>,
     pub clock: Clock,
     pub entropy: Entropy,
     pub mechanisms: Mechanisms,
@@ -84,7 +87,7 @@ pub(super) struct Shared {
     pub issuer: Arc<Issuer>,
     pub webhook: Option<Arc<Webhook>>,
     pub facts: Arc<FactsKey>,
-    pub warned: Arc<AtomicBool>,
+    pub warned: Arc<feed::Warned>,
     pub events: mpsc::Sender<ThreadEvent>,
     /// Numbers the threads.
     pub threads: Arc<AtomicUsize>,
@@ -93,13 +96,17 @@ pub(super) struct Shared {
 impl Shared {
     /// The parts of the calling thread, its registry and its feed started.
     pub(super) fn start_thread(&self) -> Rc<Worker> {
+        let number = self.threads.fetch_add(1, Ordering::Relaxed);
+        let series = self.metrics.threads.of(number);
+        actix_rt::spawn(pulse::watch(series, self.clock.clone()));
         let line = Rc::new(ThreadLine::default());
         let store: Store = self.shelf.factory().make_on(line.clone(), &self.metrics, &self.clock);
         Rc::new(Worker {
             config: self.config.clone(),
-            registry: self.start_registry(store.clone(), line),
+            registry: self.start_registry(number, store.clone(), line),
             store,
             metrics: self.metrics.clone(),
+            journal: self.journal.clone(),
             clock: self.clock.clone(),
             entropy: self.entropy,
             admission: self.admission.clone(),
@@ -113,10 +120,16 @@ impl Shared {
         })
     }
 
-    fn start_registry(&self, store: Store, line: Rc<ThreadLine>) -> RegistryAddr<Waiting> {
+    fn start_registry(
+        &self,
+        number: usize,
+        store: Store,
+        line: Rc<ThreadLine>,
+    ) -> RegistryAddr<Waiting> {
         let crash = self.crash.clone();
         let (clock, metrics) = (self.clock.clone(), self.metrics.clone());
-        let start = |feed| Registry::start(feed, store, clock, metrics, crash);
+        let journal = self.journal.clone();
+        let start = |feed| Registry::start(feed, store, clock, metrics, journal, crash);
         let ready = Rc::new(Notify::new());
         match &self.shelf {
             Shelf::Embedded(embedded) => {
@@ -135,7 +148,7 @@ impl Shared {
                 let handle = feed::RedisHandle::new(connector.names().clone());
                 let registry = start(Feed::Redis(handle.clone()));
                 let instance = feed::Instance {
-                    line: self.threads.fetch_add(1, Ordering::Relaxed),
+                    line: number,
                     registry: registry.clone(),
                     connector: connector.clone(),
                     thread_line: line,

@@ -15,6 +15,7 @@ use crate::{
         Webhook,
         key_set::{Fetcher, KeySet},
     },
+    trace::Tracer,
 };
 
 /// Both, where they are configured.
@@ -38,6 +39,7 @@ impl Upstream {
         config: &Config,
         options: &Options,
         metrics: &Arc<Metrics>,
+        tracer: Option<Arc<Tracer>>,
     ) -> Result<Self, StartError> {
         let (clock, refresh) = (&options.clock, options.key_set_refresh);
         let key_set = match &config.app_keys.current {
@@ -50,7 +52,7 @@ impl Upstream {
             }
             AppKey::Secret(_) | AppKey::Public(_) => None,
         };
-        let webhook = Webhook::new(config, metrics.clone(), clock.clone());
+        let webhook = Webhook::new(config, metrics.clone(), clock.clone(), tracer);
         Ok(Self { key_set, webhook: webhook.map_err(StartError::Webhook)?.map(Arc::new) })
     }
 

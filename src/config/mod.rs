@@ -1,6 +1,9 @@
 //! The configuration: read once, checked whole before anything is tried (spec section 6).
 
+mod app_links;
+mod command;
 mod credentials;
+mod otlp;
 pub mod pem;
 mod redis_url;
 mod source;
@@ -19,9 +22,12 @@ use url::Url;
 
 use self::credentials::Credentials;
 pub use self::{
+    app_links::{AndroidApp, AppLinks},
+    command::TokenOrder,
     credentials::{AppKey, AppKeys, TokenKey, TokenKeys, WebhookSettings},
+    otlp::Otlp,
     redis_url::{Node, RedisNodes, RedisUrl},
-    source::{ConfigError, Parsed, Values},
+    source::{ConfigError, Parsed, Source, Values},
 };
 use crate::{
     keys::Entropy,
@@ -125,6 +131,8 @@ pub struct Config {
     pub redis: Option<Redis>,
     /// Without a slash at its end.
     pub public_url: Option<Url>,
+    /// What phones may be told of the app.
+    pub app_links: AppLinks,
     /// Verifies the app's JWT.
     pub app_keys: AppKeys,
     /// The `iss` it must have.
@@ -175,8 +183,14 @@ pub struct Config {
     pub log: String,
     /// Its looks.
     pub log_format: LogFormat,
+    /// Lines about single logins; `None`: all.
+    pub log_lines_per_second: Option<NonZeroU32>,
+    /// Where traces go; `None`: nowhere.
+    pub otlp: Option<Otlp>,
     /// Demo page and users; the key with which demo users' app tokens are signed.
     pub demo: Option<Secret>,
+    /// No secret is given: random ones were made, for this run.
+    pub secrets_made_up: bool,
     /// What is legal and yet wants to be said.
     pub warnings: Vec<String>,
 }
@@ -209,7 +223,7 @@ impl Config {
         }
         let public_url = match values.get("SCANLOGIN_PUBLIC_URL")? {
             None => None,
-            Some(text) => Some(public_url(&text)?),
+            Some(text) => Some(base_url("SCANLOGIN_PUBLIC_URL", &text)?),
         };
         let demo = demo(values, redis.is_some(), &credentials, listen)?;
         let mut warnings = Vec::new();
@@ -229,6 +243,16 @@ impl Config {
                     .into(),
             );
         }
+        let app_links = app_links::read(values)?;
+        let is_https = public_url.as_ref().is_some_and(|url| url.scheme() == "https");
+        let opens_apps = !app_links.apple.is_empty() || !app_links.android.is_empty();
+        if opens_apps && !is_https {
+            warnings.push(
+                "SCANLOGIN_APPLE_APP_IDS and SCANLOGIN_ANDROID_APPS need SCANLOGIN_PUBLIC_URL to \
+                 begin with https://: phones open apps for no other address"
+                    .into(),
+            );
+        }
         // All instances that share a token secret accept each other's demo users.
         let demo = demo.then(|| crate::tokens::demo_secret(credentials.token.root()));
         let (confirm, match_when) = confirmation(values)?;
@@ -238,6 +262,7 @@ impl Config {
             admin_listen: values.address("SCANLOGIN_ADMIN_LISTEN", "127.0.0.1:8081")?,
             redis,
             public_url,
+            app_links,
             app_keys: credentials.app,
             app_issuer,
             app_audience,
@@ -290,7 +315,14 @@ impl Config {
                 "SCANLOGIN_LOG_FORMAT",
                 &[("text", LogFormat::Text), ("json", LogFormat::Json)],
             )?,
+            log_lines_per_second: NonZeroU32::new(values.number(
+                "SCANLOGIN_LOG_LINES_PER_SECOND",
+                500,
+                0..=1_000_000,
+            )? as u32),
+            otlp: otlp::read(values)?,
             demo,
+            secrets_made_up: !credentials.any_given,
             warnings,
         })
     }
@@ -385,8 +417,9 @@ fn check_rotation(wait: u64, rotate: u64) -> Result<(), ConfigError> {
     Err(ConfigError::new("SCANLOGIN_ROTATE_SECONDS", what))
 }
 
-fn public_url(text: &str) -> Result<Url, ConfigError> {
-    let bad = |what: String| ConfigError::new("SCANLOGIN_PUBLIC_URL", what);
+/// An address below which others begin.
+fn base_url(name: &'static str, text: &str) -> Result<Url, ConfigError> {
+    let bad = |what: String| ConfigError::new(name, what);
     let url = Url::parse(text.trim_end_matches('/'))
         .map_err(|error| bad(format!("'{text}' is not a URL: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {

@@ -57,6 +57,30 @@ impl fmt::Display for Node {
     }
 }
 
+/// Without the password.
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tls = if self.tls { "s" } else { "" };
+        let list = |nodes: &[Node]| nodes.iter().map(Node::to_string).collect::<Vec<_>>().join(",");
+        let (form, nodes, master) = match &self.nodes {
+            RedisNodes::Single(node) => ("", node.to_string(), None),
+            RedisNodes::Sentinel { nodes, master } => ("+sentinel", list(nodes), Some(master)),
+            RedisNodes::Cluster(nodes) => ("+cluster", list(nodes), None),
+        };
+        write!(f, "redis{tls}{form}://")?;
+        match (&self.user, &self.password) {
+            (None, None) => {}
+            (user, None) => write!(f, "{}@", user.as_deref().unwrap_or_default())?,
+            (user, Some(_)) => write!(f, "{}:...@", user.as_deref().unwrap_or_default())?,
+        }
+        write!(f, "{nodes}")?;
+        if let Some(master) = master {
+            write!(f, "/{master}")?;
+        }
+        write!(f, "/{}", self.db)
+    }
+}
+
 impl RedisUrl {
     /// Reads a URL. The message of an error never repeats the URL: it may hold a password.
     pub(super) fn parse(text: &str) -> Result<Self, String> {

@@ -8,10 +8,9 @@ use std::{
     ops::RangeInclusive,
 };
 
-use clap::{Arg, ArgAction, Command};
-
 use super::{
     MIN_SECRET, Secret,
+    command::{self, Order, TokenOrder},
     table::{Kind, SETTINGS, setting},
 };
 
@@ -29,6 +28,11 @@ impl ConfigError {
         let example =
             SETTINGS.iter().find(|setting| setting.env == variable).map(|setting| setting.example);
         Self { variable: variable.into(), what: what.into(), example }
+    }
+
+    /// The same, where the table's example would not help.
+    pub fn without_example(variable: &str, what: impl Into<String>) -> Self {
+        Self { variable: variable.into(), what: what.into(), example: None }
     }
 
     /// The variable that is to blame.
@@ -53,8 +57,23 @@ impl std::error::Error for ConfigError {}
 pub enum Parsed {
     /// To run with these values.
     Run(Values),
+    /// To check these values.
+    Check(Values),
+    /// To make an app token.
+    Token(TokenOrder, Values),
     /// To show this text and exit with 0.
-    Show(String),
+    Show(Vec<u8>),
+}
+
+/// Where a setting comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The command line.
+    Flag,
+    /// The variable.
+    Environment,
+    /// The file that `<NAME>_FILE` names.
+    File(String),
 }
 
 /// The raw values: flags and environment, not checked yet.
@@ -73,24 +92,11 @@ impl Values {
         args: impl IntoIterator<Item = OsString>,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Parsed, ConfigError> {
-        let matches = match command().try_get_matches_from(args) {
-            Ok(matches) => matches,
-            Err(error) if !error.use_stderr() => return Ok(Parsed::Show(error.to_string())),
-            Err(error) => {
-                let text = error.to_string();
-                let line = text.lines().next().unwrap_or_default();
-                let what = line.trim_start_matches("error: ").to_owned();
-                return Err(ConfigError::new("command line", format!("{what}; see --help")));
-            }
+        let (order, flags) = match command::parse(args)? {
+            // Whatever the environment holds.
+            (Order::Show(text), _) => return Ok(Parsed::Show(text)),
+            parsed => parsed,
         };
-        let flags = SETTINGS
-            .iter()
-            .filter(|setting| setting.kind == Kind::Open)
-            .filter_map(|setting| {
-                let value = matches.get_one::<String>(setting.env)?;
-                Some((setting.env, value.clone()))
-            })
-            .collect();
         let env: BTreeMap<_, _> =
             env.into_iter().filter(|(name, _)| name.starts_with("SCANLOGIN_")).collect();
         for (name, value) in &env {
@@ -103,12 +109,28 @@ impl Values {
                 return Err(unknown(name));
             }
         }
-        Ok(Parsed::Run(Self { flags, env }))
+        let values = Self { flags, env };
+        Ok(match order {
+            Order::CheckConfig => Parsed::Check(values),
+            Order::Token(order) => Parsed::Token(order, values),
+            _ => Parsed::Run(values),
+        })
     }
 
     /// Whether the setting is given at all.
     pub fn is_set(&self, name: &str) -> bool {
         self.flags.contains_key(name) || self.env.contains_key(name)
+    }
+
+    /// Where the setting comes from; `None` where it is not given.
+    pub fn source(&self, name: &str) -> Option<Source> {
+        if self.flags.contains_key(name) {
+            return Some(Source::Flag);
+        }
+        if self.env.contains_key(name) {
+            return Some(Source::Environment);
+        }
+        self.env.get(&format!("{name}_FILE")).map(|path| Source::File(path.clone()))
     }
 
     /// The same, or the file that holds it.
@@ -117,7 +139,10 @@ impl Values {
     }
 
     /// The value of a setting, or of the file that `<NAME>_FILE` names.
-    pub(super) fn get(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
+    ///
+    /// # Errors
+    /// Both are given, the file cannot be read, or it is empty.
+    pub fn get(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
         let value = self.flags.get(name).or_else(|| self.env.get(name));
         let file_variable = format!("{name}_FILE");
         let file = match setting(name).kind {
@@ -151,7 +176,11 @@ impl Values {
         }
     }
 
-    pub(super) fn secret_bytes(&self, name: &'static str) -> Result<Option<Secret>, ConfigError> {
+    /// The same, if it is long enough for a secret.
+    ///
+    /// # Errors
+    /// As of [`Self::get`], or it is too short.
+    pub fn secret_bytes(&self, name: &'static str) -> Result<Option<Secret>, ConfigError> {
         match self.get(name)? {
             Some(text) if text.len() < MIN_SECRET => Err(ConfigError::new(
                 name,
@@ -161,11 +190,11 @@ impl Values {
         }
     }
 
-    pub(super) fn address(
-        &self,
-        name: &'static str,
-        default: &str,
-    ) -> Result<SocketAddr, ConfigError> {
+    /// An IP address and a port.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn address(&self, name: &'static str, default: &str) -> Result<SocketAddr, ConfigError> {
         let text = self.get(name)?.unwrap_or_else(|| default.into());
         text.parse().map_err(|_| {
             ConfigError::new(name, format!("'{text}' is not an IP address and a port"))
@@ -243,33 +272,6 @@ fn is_kubernetes_service_variable(name: &str, value: &str) -> bool {
             ["ADDR"] => value.parse::<IpAddr>().is_ok(),
             _ => false,
         }
-}
-
-/// The command line, made from the table.
-fn command() -> Command {
-    let flags = SETTINGS.iter().filter(|setting| setting.kind == Kind::Open).map(|setting| {
-        Arg::new(setting.env)
-            .long(setting.flag())
-            .value_name("VALUE")
-            .action(ArgAction::Set)
-            .help(format!("{} [{}] [default: {}]", setting.help, setting.env, setting.default))
-    });
-    let secrets = SETTINGS
-        .iter()
-        .filter(|setting| setting.kind == Kind::Secret)
-        .map(|setting| format!("  {}\n          {}\n", setting.env, setting.help))
-        .collect::<String>();
-    Command::new("scanlogin")
-        .version(clap::crate_version!())
-        .about(clap::crate_description!())
-        .args(flags)
-        .after_help(format!(
-            "Secrets are never flags: they come from the environment, or from a file named by \
-             <NAME>_FILE:\n{secrets}\n\
-             Without any setting: an embedded store and the demo on http://127.0.0.1:8080\n\
-             Exit codes: 0 stopped as asked, 1 a part of the service died, 2 wrong configuration, \
-             or an address or Redis that cannot be used at the start"
-        ))
 }
 
 #[cfg(test)]

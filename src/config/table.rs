@@ -89,6 +89,32 @@ pub static SETTINGS: &[Setting] = &[
         "https://login.example.com",
         "Where the outside finds this service; the QR code holds <public url>/s#<key>",
     ),
+    open(
+        "SCANLOGIN_APP_NAME",
+        "none",
+        "Example",
+        "The phone app's name, for the page that a phone without the app sees at <public url>/s",
+    ),
+    open(
+        "SCANLOGIN_APP_LINKS",
+        "none",
+        "https://apps.apple.com/app/id123456789,https://play.google.com/store/apps/details?id=com.example.app",
+        "Where a phone gets the app (https, comma-separated, at most 8), for the same page",
+    ),
+    open(
+        "SCANLOGIN_APPLE_APP_IDS",
+        "none",
+        "ABCDE12345.com.example.app",
+        "The iOS apps that open <public url>/s, as team id and bundle id (comma-separated): makes \
+         /.well-known/apple-app-site-association",
+    ),
+    open(
+        "SCANLOGIN_ANDROID_APPS",
+        "none",
+        "com.example.app:14:6D:E9:83:C5:73:06:50:D8:EE:B9:95:2F:34:FC:64:16:A0:83:42:E6:1D:BE:A8:8A:04:96:B2:3F:CF:44:E5",
+        "The Android apps that open <public url>/s, as package and SHA-256 fingerprint of its \
+         certificate (comma-separated): makes /.well-known/assetlinks.json",
+    ),
     secret(
         "SCANLOGIN_APP_JWT_SECRET",
         "a-shared-secret-of-32-bytes-or-more",
@@ -262,6 +288,26 @@ pub static SETTINGS: &[Setting] = &[
     ),
     open("SCANLOGIN_LOG_FORMAT", "text", "json", "How it is logged: text, json"),
     open(
+        "SCANLOGIN_LOG_LINES_PER_SECOND",
+        "500",
+        "500",
+        "Lines about single logins that are logged a second, some three a login; past it about a \
+         share of the logins, the same on every instance; 0 = all",
+    ),
+    open(
+        "SCANLOGIN_OTLP_ENDPOINT",
+        "none",
+        "http://collector:4318",
+        "The OpenTelemetry collector that gets traces: OTLP over HTTP, at /v1/traces of this address",
+    ),
+    open(
+        "SCANLOGIN_OTLP_ONE_IN",
+        "1",
+        "100",
+        "Of so many logins one is traced, the same on every instance: 1 to 1000000. Calls that \
+         bring a traceparent follow it",
+    ),
+    open(
         "SCANLOGIN_DEMO",
         "true with the embedded store, no secret and a loopback listener, else false",
         "true",
@@ -269,6 +315,29 @@ pub static SETTINGS: &[Setting] = &[
          secret or Redis",
     ),
 ];
+
+/// The headings of `--help`, each with the setting that it stands above.
+pub static HEADINGS: &[(&str, &str)] = &[
+    ("SCANLOGIN_LISTEN", "Addresses"),
+    ("SCANLOGIN_REDIS_URL", "Redis"),
+    ("SCANLOGIN_PUBLIC_URL", "What phones open"),
+    ("SCANLOGIN_APP_JWT_SECRET", "The app's own tokens"),
+    ("SCANLOGIN_TOKEN_SECRET", "Web tokens"),
+    ("SCANLOGIN_WAIT_SECONDS", "Times"),
+    ("SCANLOGIN_CONFIRM", "How a login goes"),
+    ("SCANLOGIN_ALLOWED_ORIGINS", "Who may ask, and how much"),
+    ("SCANLOGIN_DRAIN_SECONDS", "Operation"),
+];
+
+/// The settings under their headings.
+pub fn sections() -> impl Iterator<Item = (&'static str, &'static [Setting])> {
+    let place = |env: &str| SETTINGS.iter().position(|setting| setting.env == env);
+    HEADINGS.iter().enumerate().map(move |(index, (first, heading))| {
+        let from = place(first).expect("a setting of the table");
+        let to = HEADINGS.get(index + 1).and_then(|(next, _)| place(next));
+        (*heading, &SETTINGS[from..to.unwrap_or(SETTINGS.len())])
+    })
+}
 
 /// The setting of this name.
 ///

@@ -12,7 +12,7 @@ mod redis;
 
 pub use self::{
     embedded::{Handle as EmbeddedHandle, run as run_embedded},
-    redis::{Handle as RedisHandle, Instance, Mechanisms, run as run_redis},
+    redis::{Handle as RedisHandle, Instance, Mechanisms, Warned, run as run_redis},
 };
 use crate::keys::LoginId;
 

@@ -15,6 +15,7 @@ use crate::{
         outbox::{Cause, Put, Revocation, due_after},
     },
     tokens::{self, CallError, WebToken, Webhook},
+    trace::TraceContext,
 };
 
 /// A scan in one step.
@@ -27,6 +28,7 @@ pub(super) async fn scan(
     code: Code,
     claim: &Claim,
     user: String,
+    trace: Option<TraceContext>,
 ) -> Result<ScanDone, ApiError> {
     match worker.webhook.clone() {
         None => {
@@ -34,7 +36,8 @@ pub(super) async fn scan(
             store_scan(worker, id, &code, claim, user, &token).await
         }
         Some(webhook) => {
-            let call = scan_by_webhook(worker.clone(), webhook, id, code, claim.clone(), user);
+            let call =
+                scan_by_webhook(worker.clone(), webhook, id, code, claim.clone(), user, trace);
             to_its_end(worker, call).await
         }
     }
@@ -49,6 +52,7 @@ pub(super) async fn confirm(
     claim: &Claim,
     user: &str,
     number: Option<HiddenNumber>,
+    trace: Option<TraceContext>,
 ) -> Result<Result<ConfirmDone, PhoneRefusal>, ApiError> {
     match worker.webhook.clone() {
         None => {
@@ -57,7 +61,7 @@ pub(super) async fn confirm(
         }
         Some(webhook) => {
             let (worker_too, claim, user) = (worker.clone(), claim.clone(), user.to_owned());
-            let call = confirm_by_webhook(worker_too, webhook, claim, user, number);
+            let call = confirm_by_webhook(worker_too, webhook, claim, user, number, trace);
             to_its_end(worker, call).await
         }
     }
@@ -86,12 +90,13 @@ async fn scan_by_webhook(
     code: Code,
     claim: Claim,
     user: String,
+    trace: Option<TraceContext>,
 ) -> Result<ScanDone, ApiError> {
     let kept = worker.store.reserve(id, &code.hash(), &user, LEASE).await;
     if let Some(answer) = kept.map_err(|_| ApiError::StoreAway)?.map_err(refusal)? {
         return Ok(ScanDone { answer, repeated: true, facts: None, asks_number: false });
     }
-    match made(&worker, &webhook, id, &user).await {
+    match made(&worker, &webhook, id, &user, trace).await {
         Ok(token) => {
             let done = store_scan(&worker, id, &code, &claim, user.clone(), &token).await;
             stored(&worker, id, &user, done.is_ok()).await;
@@ -111,6 +116,7 @@ async fn confirm_by_webhook(
     claim: Claim,
     user: String,
     number: Option<HiddenNumber>,
+    trace: Option<TraceContext>,
 ) -> Result<Result<ConfirmDone, PhoneRefusal>, ApiError> {
     // Claimed logins are kept for their user already: only what would be refused, or repeats an
     // earlier confirmation, needs no token.
@@ -130,7 +136,7 @@ async fn confirm_by_webhook(
     if repeated {
         return Ok(Ok(ConfirmDone { repeated: true, ip: None }));
     }
-    let token = made(&worker, &webhook, claim.id, &user).await?;
+    let token = made(&worker, &webhook, claim.id, &user, trace).await?;
     let done = store_confirm(&worker, &claim, &user, number, &token).await;
     let is_stored = matches!(done, Ok(Ok(_)));
     stored(&worker, claim.id, &user, is_stored).await;
@@ -143,6 +149,7 @@ async fn made(
     webhook: &Webhook,
     id: LoginId,
     user: &str,
+    trace: Option<TraceContext>,
 ) -> Result<WebToken, ApiError> {
     let (entry, after) =
         (Revocation::new(id, user, Cause::Undelivered), due_after(worker.config.collect));
@@ -152,7 +159,7 @@ async fn made(
         tracing::error!("the queue for the webhook is full: no token is asked for");
         return Err(ApiError::WebhookAway);
     }
-    match webhook.login(id, user).await {
+    match webhook.login(id, user, trace).await {
         Ok(token) => Ok(token),
         Err(error) => {
             tracing::warn!(login = id.log_id(), %error, "the webhook made no token");

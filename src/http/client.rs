@@ -41,6 +41,11 @@ impl Client {
         Self { ip, request: request.clone() }
     }
 
+    /// The request itself.
+    pub fn request(&self) -> &HttpRequest {
+        &self.request
+    }
+
     fn text(&self, name: header::HeaderName) -> Option<&str> {
         self.request.headers().get(name).and_then(|value| value.to_str().ok())
     }

@@ -16,24 +16,26 @@ use crate::{
 
 /// One embedded file.
 struct Asset {
-    paths: &'static [&'static str],
+    path: &'static str,
     content_type: &'static str,
     text: &'static str,
 }
 
 macro_rules! asset {
-    ($file:literal, $content_type:literal, $($path:literal),+) => {
+    ($file:literal, $content_type:literal, $path:literal) => {
         Asset {
-            paths: &[$($path),+],
+            path: $path,
             content_type: $content_type,
             text: include_str!(concat!("../web/demo/", $file)),
         }
     };
 }
 
+const SIMULATOR: Asset = asset!("phone.html", "text/html; charset=utf-8", "/phone");
+
 static ASSETS: &[Asset] = &[
     asset!("index.html", "text/html; charset=utf-8", "/"),
-    asset!("phone.html", "text/html; charset=utf-8", "/phone", "/s"),
+    SIMULATOR,
     asset!("index.js", "text/javascript; charset=utf-8", "/demo/index.js"),
     asset!("session.js", "text/javascript; charset=utf-8", "/demo/session.js"),
     asset!("phone.js", "text/javascript; charset=utf-8", "/demo/phone.js"),
@@ -46,23 +48,30 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
      img-src 'self' data:; connect-src 'self'; base-uri 'none'; \
      form-action 'none'; frame-ancestors 'none'";
 
+impl Asset {
+    fn answer(&self) -> HttpResponse {
+        HttpResponse::Ok()
+            .insert_header((header::CONTENT_TYPE, self.content_type))
+            .insert_header((header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
+            .insert_header((header::CACHE_CONTROL, "no-cache"))
+            .body(self.text)
+    }
+}
+
 /// The demo's files: path, content type, route.
 pub(super) fn pages() -> impl Iterator<Item = (&'static str, &'static str, Route)> {
-    ASSETS.iter().flat_map(|asset| asset.paths.iter().map(move |path| (*path, asset))).map(
-        |(path, asset)| {
-            let serve = move |request: HttpRequest, worker: web::Data<Rc<Worker>>| async move {
-                Client::of(&request, &worker.config).check_host(&worker.config)?;
-                Ok::<_, ApiError>(
-                    HttpResponse::Ok()
-                        .insert_header((header::CONTENT_TYPE, asset.content_type))
-                        .insert_header((header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
-                        .insert_header((header::CACHE_CONTROL, "no-cache"))
-                        .body(asset.text),
-                )
-            };
-            (path, asset.content_type, web::route().to(serve))
-        },
-    )
+    ASSETS.iter().map(|asset| {
+        let serve = move |request: HttpRequest, worker: web::Data<Rc<Worker>>| async move {
+            Client::of(&request, &worker.config).check_host(&worker.config)?;
+            Ok::<_, ApiError>(asset.answer())
+        };
+        (asset.path, asset.content_type, web::route().to(serve))
+    })
+}
+
+/// The simulator, as the QR code's own address shows it.
+pub(super) fn simulator() -> HttpResponse {
+    SIMULATOR.answer()
 }
 
 /// `GET /demo/users`

@@ -9,9 +9,9 @@ use actix_web::{http::Method, web};
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::{
-    CLAIM_HEADER, answers, demo, open, openapi,
-    openapi::{Auth, Operation, Place, schema},
-    redeem, scan, script, serve_document, stream, verify, weblogin,
+    CLAIM_HEADER, answers, app_links, demo, open, openapi,
+    openapi::{Auth, Operation, Place, Tag, schema},
+    pages, redeem, scan, script, serve_document, stream, verify, weblogin,
 };
 use crate::{error::ApiError, tokens::DemoUser};
 
@@ -40,6 +40,10 @@ pub(super) enum Pages {
 pub(super) struct Offered {
     /// The demo.
     pub(super) demo: bool,
+    /// The iOS apps that open the QR code's address.
+    pub(super) apple: bool,
+    /// The Android apps.
+    pub(super) android: bool,
     /// The keys that sign web tokens.
     pub(super) key_set: bool,
     /// A cookie for a ticket.
@@ -105,7 +109,7 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
     let mut all = vec![
         Endpoint::at("/ws").get(web::route().to(open), socket),
         Endpoint::at("/stream").cors().post(web::route().to(stream::stream), || {
-            admits(Operation::new("stream", "Wait for a login over an event stream"))
+            admits(Operation::new(Tag::Browser, "stream", "Wait for a login over an event stream"))
                 .json_body::<stream::OpenBody>()
                 .serves(
                     "text/event-stream",
@@ -114,44 +118,56 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
                 )
         }),
         Endpoint::at("/stream/poll").cors().post(web::route().to(stream::poll), || {
-            admits(Operation::new("poll", "Wait for the next message of a login, at most 25 s"))
-                .json_body::<stream::OpenBody>()
-                .answers::<answers::News>("What is new, if anything")
+            admits(Operation::new(
+                Tag::Browser,
+                "poll",
+                "Wait for the next message of a login, at most 25 s",
+            ))
+            .json_body::<stream::OpenBody>()
+            .answers::<answers::News>("What is new, if anything")
         }),
         Endpoint::at("/stream/message").cors().post(web::route().to(stream::message), || {
-            called_by_page(Operation::new("message", "What a browser without a socket says"))
-                .json_body::<stream::MessageBody>()
-                .answers::<answers::Heard>("Done")
-                .refused(&[
-                    ApiError::UnknownKey,
-                    ApiError::Limited(Duration::from_secs(1)),
-                    ApiError::StoreAway,
-                ])
+            called_by_page(Operation::new(
+                Tag::Browser,
+                "message",
+                "What a browser without a socket says",
+            ))
+            .json_body::<stream::MessageBody>()
+            .answers::<answers::Heard>("Done")
+            .refused(&[
+                ApiError::UnknownKey,
+                ApiError::Limited(Duration::from_secs(1)),
+                ApiError::StoreAway,
+            ])
         }),
         Endpoint::at("/scan").cors().post(web::route().to(scan::scan), || {
-            waits(decides(Operation::new("scan", "Log in the browser that shows this key")))
-                .body::<scan::KeyBody>()
-                .answers::<answers::Scanned>("Logged in, or claimed and to be confirmed")
-                .refused(&[
-                    ApiError::Locked(Duration::from_secs(1)),
-                    ApiError::TooManyClaims(Duration::from_secs(1)),
-                    ApiError::CannotMatch,
-                ])
+            waits(decides(Operation::new(
+                Tag::Phone,
+                "scan",
+                "Log in the browser that shows this key",
+            )))
+            .body::<scan::KeyBody>()
+            .answers::<answers::Scanned>("Logged in, or claimed and to be confirmed")
+            .refused(&[
+                ApiError::Locked(Duration::from_secs(1)),
+                ApiError::TooManyClaims(Duration::from_secs(1)),
+                ApiError::CannotMatch,
+            ])
         }),
         Endpoint::at("/scan/confirm").cors().post(web::route().to(scan::confirm), || {
-            waits(decides(Operation::new("confirm", "Confirm a claimed login")))
+            waits(decides(Operation::new(Tag::Phone, "confirm", "Confirm a claimed login")))
                 .body::<scan::ConfirmBody>()
                 .answers::<answers::Confirmed>("Confirmed")
                 .refused(&[ApiError::NotYours, ApiError::WrongNumber { tries_left: 2 }])
         }),
         Endpoint::at("/scan/deny").cors().post(web::route().to(scan::deny), || {
-            decides(Operation::new("deny", "Decline a claimed login"))
+            decides(Operation::new(Tag::Phone, "deny", "Decline a claimed login"))
                 .body::<scan::ClaimBody>()
                 .answers::<answers::Denied>("Declined; the browser is told at once")
                 .refused(&[ApiError::NotYours])
         }),
         Endpoint::at("/scan/outcome").cors().get(web::route().to(scan::outcome), || {
-            waits(called_by_page(Operation::new("outcome", "What became of a scan")))
+            waits(called_by_page(Operation::new(Tag::Phone, "outcome", "What became of a scan")))
                 .auth(Auth::AppToken)
                 .parameter(Place::Header, CLAIM_HEADER, true, "What /scan answered", claim)
                 .answers::<answers::Receipt>("The receipt")
@@ -162,24 +178,48 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
             .cors()
             .get(web::route().to(weblogin::get), || {
                 about_weblogin(Operation::new(
+                    Tag::Phone,
                     "weblogin",
                     "The user's web login: since when, where",
                 ))
                 .answers::<answers::WebLogin>("There is one")
             })
             .delete(web::route().to(weblogin::end), || {
-                about_weblogin(Operation::new("end_weblogin", "End the user's web login"))
-                    .answers::<answers::LoggedOut>("Ended")
+                about_weblogin(Operation::new(
+                    Tag::Phone,
+                    "end_weblogin",
+                    "End the user's web login",
+                ))
+                .answers::<answers::LoggedOut>("Ended")
             }),
         Endpoint::at("/openapi.json").get(web::route().to(serve_document), || {
-            Operation::new("openapi", "This document")
+            Operation::new(Tag::Files, "openapi", "This document")
                 .serves("application/json", "no-cache", "OpenAPI 3.1")
                 .refused(&[ApiError::Host])
+        }),
+        Endpoint::at("/docs").get(web::route().to(pages::docs), || {
+            Operation::new(Tag::Files, "docs", "The same for people")
+                .serves("text/html", pages::DOCS_CACHE, "A page")
+                .refused(&[ApiError::Host])
+        }),
+        Endpoint::at("/s").get(web::route().to(pages::landing_page_or_demo), || {
+            Operation::new(
+                Tag::Files,
+                "landing",
+                "What the QR code's address shows without the app",
+            )
+            .description("With the demo: the simulator of a phone.")
+            .serves(
+                "text/html",
+                pages::LANDING_CACHE,
+                "A page, in the language of `Accept-Language`",
+            )
+            .refused(&[ApiError::Host])
         }),
     ];
     all.extend(script::SERVED.iter().map(|served| {
         let describe = || {
-            Operation::new(served.path, "The browser's package")
+            Operation::new(Tag::Files, served.path, "The browser's package")
                 .serves(served.content_type, served.cache_control, "The file")
                 .without_body(304, "The one that is known already (`If-None-Match`)")
                 .refused(&[ApiError::Host])
@@ -188,7 +228,7 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
     }));
     if offered.ticket {
         all.push(Endpoint::at("/redeem").cookie().post(web::route().to(redeem::redeem), || {
-            called_by_page(Operation::new("redeem", "Turn a ticket into the cookie"))
+            called_by_page(Operation::new(Tag::Browser, "redeem", "Turn a ticket into the cookie"))
                 .json_body::<redeem::TicketBody>()
                 .answers::<answers::Verified>("The cookie is set")
                 .refused(&[
@@ -208,15 +248,27 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
         all.push(Endpoint::at("/.well-known/jwks.json").cors().get(
             web::route().to(verify::key_set),
             || {
-                called_by_page(Operation::new("key_set", "The keys that sign web tokens"))
-                    .serves(
-                        "application/json",
-                        verify::KEY_SET_CACHE,
-                        "A JSON Web Key Set (RFC 7517)",
-                    )
-                    .refused(&[ApiError::NoSuchPath])
+                called_by_page(Operation::new(
+                    Tag::Backend,
+                    "key_set",
+                    "The keys that sign web tokens",
+                ))
+                .serves("application/json", verify::KEY_SET_CACHE, "A JSON Web Key Set (RFC 7517)")
+                .refused(&[ApiError::NoSuchPath])
             },
         ));
+    }
+    if offered.apple {
+        let path = "/.well-known/apple-app-site-association";
+        all.push(Endpoint::at(path).get(web::route().to(app_links::apple), || {
+            app_links_file("apple_apps", "Which iOS apps open the QR code's address")
+        }));
+    }
+    if offered.android {
+        let path = "/.well-known/assetlinks.json";
+        all.push(Endpoint::at(path).get(web::route().to(app_links::android), || {
+            app_links_file("android_apps", "Which Android apps open the QR code's address")
+        }));
     }
     if offered.demo {
         all.extend(demo_endpoints());
@@ -224,17 +276,23 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
     all
 }
 
+fn app_links_file(id: &'static str, summary: &'static str) -> Operation {
+    Operation::new(Tag::Files, id, summary)
+        .serves("application/json", app_links::CACHE, "Made from the configuration")
+        .refused(&[ApiError::Host, ApiError::NoSuchPath])
+}
+
 /// What judges and ends web tokens.
 fn web_tokens() -> [Endpoint; 2] {
     [
         Endpoint::at("/verify").cookie().get(web::route().to(verify::verify), || {
-            called_by_page(Operation::new("verify", "Whether a web token is good"))
+            called_by_page(Operation::new(Tag::Backend, "verify", "Whether a web token is good"))
                 .auth(Auth::WebToken)
                 .answers::<answers::Verified>("It is")
                 .refused(&[ApiError::StoreAway, ApiError::NoSuchPath])
         }),
         Endpoint::at("/logout").cookie().post(web::route().to(verify::logout), || {
-            called_by_page(Operation::new("logout", "Make a web token worth nothing"))
+            called_by_page(Operation::new(Tag::Backend, "logout", "Make a web token worth nothing"))
                 .auth(Auth::WebToken)
                 .answers::<answers::LoggedOut>("Logged out")
                 .refused(&[ApiError::StoreAway, ApiError::NoSuchPath])
@@ -242,13 +300,28 @@ fn web_tokens() -> [Endpoint; 2] {
     ]
 }
 
-/// The document: what not every instance serves is in it, too.
+/// What not every instance serves is described, too.
+const EVERYTHING: Offered = Offered {
+    demo: true,
+    apple: true,
+    android: true,
+    key_set: true,
+    ticket: true,
+    own_tokens: true,
+};
+
+/// The document.
 pub(super) fn document() -> serde_json::Value {
-    openapi::document(&all(Offered { demo: true, key_set: true, ticket: true, own_tokens: true }))
+    openapi::document(&all(EVERYTHING))
+}
+
+/// The paths in the order of the table.
+pub(super) fn paths() -> Vec<&'static str> {
+    all(EVERYTHING).iter().map(|endpoint| endpoint.path).collect()
 }
 
 fn socket() -> Operation {
-    Operation::new("ws", "Open a waiting browser's WebSocket")
+    Operation::new(Tag::Browser, "ws", "Open a waiting browser's WebSocket")
         .description(
             "Needs the headers of a WebSocket handshake (RFC 6455). Without a sub-protocol: the \
              plain protocol. What is said on the socket is described in the README.",
@@ -285,22 +358,26 @@ fn demo_endpoints() -> Vec<Endpoint> {
     let mut all: Vec<Endpoint> = demo::pages()
         .map(|(path, content_type, route)| {
             Endpoint::at(path).get(route, move || {
-                Operation::new(path, "A part of the demo")
+                Operation::new(Tag::Demo, path, "A part of the demo")
                     .serves(content_type, "no-cache", "The file")
                     .refused(&[ApiError::Host, ApiError::NoSuchPath])
             })
         })
         .collect();
     all.push(Endpoint::at("/demo/users").get(web::route().to(demo::users), || {
-        Operation::new("demo_users", "The demo's users")
+        Operation::new(Tag::Demo, "demo_users", "The demo's users")
             .answers::<Vec<DemoUser>>("All of them")
             .refused(&[ApiError::Host, ApiError::NoSuchPath])
     }));
     all.push(Endpoint::at("/demo/app-token").post(web::route().to(demo::app_token), || {
-        called_by_page(Operation::new("demo_app_token", "What a real app's backend would give"))
-            .body::<demo::UserBody>()
-            .answers::<answers::DemoToken>("An app token for a demo user")
-            .refused(&[ApiError::NoSuchPath])
+        called_by_page(Operation::new(
+            Tag::Demo,
+            "demo_app_token",
+            "What a real app's backend would give",
+        ))
+        .body::<demo::UserBody>()
+        .answers::<answers::DemoToken>("An app token for a demo user")
+        .refused(&[ApiError::NoSuchPath])
     }));
     all
 }

@@ -1,6 +1,7 @@
 //! The public port: routes, and what all of them have in common.
 
 mod answers;
+mod app_links;
 mod approval;
 pub mod body;
 mod claims;
@@ -10,6 +11,7 @@ mod demo;
 mod endpoints;
 mod limits;
 mod openapi;
+mod pages;
 mod redeem;
 mod risk;
 mod scan;
@@ -47,6 +49,7 @@ use crate::{
     error::ApiError,
     metrics::{Label, Metrics, Route, Status},
     socket::{self, Worker},
+    trace,
 };
 
 /// How long a call was held open because the phone asked for it: not the time that it took.
@@ -62,6 +65,8 @@ pub fn routes(worker: &Rc<Worker>) -> impl FnOnce(&mut web::ServiceConfig) + use
         let ticket = settings.deliver == Deliver::Ticket;
         let offered = Offered {
             demo: settings.demo.is_some(),
+            apple: !settings.app_links.apple.is_empty(),
+            android: !settings.app_links.android.is_empty(),
             key_set: worker.issuer.key_set().is_some(),
             ticket,
             // The webhook's tokens are known to nobody here.
@@ -163,13 +168,28 @@ pub async fn around(
     } else {
         next.call(request).await?.map_into_left_body()
     };
+    if let Some(page) = refusal_as_page(&response) {
+        response = response.into_response(page.map_into_right_body());
+    }
     let route = route(response.request().match_pattern().as_deref());
     let held = response.request().extensions().get::<Held>().map_or(Duration::ZERO, |held| held.0);
-    let took = clock.now().since(start).saturating_sub(held);
-    metrics.http_request_seconds.observe(route, took);
+    let end = clock.now();
+    metrics.http_request_seconds.observe(route, end.since(start).saturating_sub(held));
+    trace::finish(response.request(), route, response.status().as_u16(), start, end);
     metrics.http_requests.inc(route, Status::of(response.status().as_u16()));
     harden(response.headers_mut());
     Ok(response)
+}
+
+/// The page that a person is to see instead of a refusal's JSON.
+fn refusal_as_page<B>(response: &ServiceResponse<B>) -> Option<HttpResponse> {
+    let error = response.response().extensions().get::<ApiError>().cloned()?;
+    let request = response.request();
+    if !pages::asks_for_page(request) {
+        return None;
+    }
+    let worker = request.app_data::<web::Data<Rc<Worker>>>()?;
+    Some(pages::refusal(&error, request, response.headers(), &worker.config))
 }
 
 /// What every answer has, unless its handler knew better: nothing of it is guessed at, framed, or
@@ -193,7 +213,7 @@ fn route(pattern: Option<&str>) -> Route {
     let known = Route::ALL.iter().copied().find(|route| route.text() == pattern);
     known.unwrap_or(match pattern {
         script if script::SERVED.iter().any(|served| served.path == script) => Route::Script,
-        "/" | "/s" | "/phone" | "/favicon.svg" => Route::Demo,
+        "/" | "/phone" | "/favicon.svg" => Route::Demo,
         demo if demo.starts_with("/demo/") => Route::Demo,
         _ => Route::Other,
     })

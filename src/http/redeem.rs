@@ -57,7 +57,7 @@ pub(super) async fn redeem(
     })?;
     let session = worker.session(id, approved, facts.as_ref());
     acknowledge(&worker, &user, session).await?;
-    tracing::info!(login = id.log_id(), "redeemed");
+    worker.journal.redeemed(id, worker.trace(&request, id));
     let body = json!({
         "code": 100, "msg": "OK", "user": user, "platform": "web", "expires_at": expires_at,
     });

@@ -17,6 +17,7 @@ use crate::{
     socket::Worker,
     store::{ConfirmDone, ScanDone},
     tokens::{AppUser, NotVerified, bearer},
+    trace::TraceContext,
 };
 
 /// The header in which the phone brings its claim.
@@ -30,16 +31,19 @@ const CLAIM_EXPECTED: &str = "The body must have a text field 'claim'";
 
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct KeyBody {
+    /// What the QR code held: the key, or the whole address.
     key: String,
 }
 
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct ClaimBody {
+    /// What `/scan` answered.
     claim: String,
 }
 
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct ConfirmBody {
+    /// What `/scan` answered.
     claim: String,
     /// The two digits that the browser shows, where `/scan` said `match`.
     #[serde(default, rename = "match")]
@@ -71,9 +75,10 @@ pub(super) async fn scan(
         // A text that is no key at all never existed either.
         let Key { id, code } = Key::parse(&key).map_err(|_| ApiError::UnknownKey)?;
         let claim = code.claim(id, &user.user);
+        let trace = worker.trace(&request, id);
         let (mut flags, mut place) = (Vec::new(), None);
         let done = match worker.config.confirm {
-            Confirm::Off => approval::scan(&worker, id, code, &claim, user.user).await?,
+            Confirm::Off => approval::scan(&worker, id, code, &claim, user.user, trace).await?,
             Confirm::Required => {
                 let phone = Client::of(&request, &worker.config).ip;
                 let asked = risk::ask(&worker, id, &code, &user.user, phone).await?;
@@ -86,7 +91,7 @@ pub(super) async fn scan(
                 done.map_err(|_| ApiError::StoreAway)?.map_err(refusal)?
             }
         };
-        tracing::info!(login = id.log_id(), answer = ?done.answer, repeated = done.repeated, "scanned");
+        worker.journal.scanned(id, done.answer, done.repeated, trace);
         let result = match (done.repeated, done.answer) {
             (true, _) => ScanResult::Repeated,
             (false, Answer::Approved) => ScanResult::Approved,
@@ -171,12 +176,13 @@ pub(super) async fn confirm(
         let claim = Claim::parse(&claim).map_err(|_| ApiError::UnknownKey)?;
         let number = match_number(number)?.map(|number| number.hidden(&claim));
         let wait = wait(&request)?;
-        let done = approval::confirm(&worker, &claim, &user.user, number).await?;
+        let trace = worker.trace(&request, claim.id);
+        let done = approval::confirm(&worker, &claim, &user.user, number, trace).await?;
         let ConfirmDone { repeated, ip } = match done {
             Ok(done) => done,
-            Err(why) => return Err(missed(&worker, &claim, &user.user, why).await),
+            Err(why) => return Err(missed(&worker, &claim, &user.user, why, trace).await),
         };
-        tracing::info!(login = claim.id.log_id(), repeated, "confirmed");
+        worker.journal.confirmed(claim.id, repeated, trace);
         worker.limits.claims.leave(&user.user, claim.id);
         if let Some(ip) = ip.and_then(|ip| ip.parse().ok()) {
             note(&worker, &user.user, Note::Place(worker.config.history_key.place(&user.user, ip)))
@@ -190,9 +196,15 @@ pub(super) async fn confirm(
 }
 
 /// What follows a refused confirmation: the last wrong number has ended the login, and counts.
-async fn missed(worker: &Worker, claim: &Claim, user: &str, why: PhoneRefusal) -> ApiError {
+async fn missed(
+    worker: &Worker,
+    claim: &Claim,
+    user: &str,
+    why: PhoneRefusal,
+    trace: Option<TraceContext>,
+) -> ApiError {
     if let PhoneRefusal::WrongNumber { tries_left } = why {
-        tracing::info!(login = claim.id.log_id(), tries_left, "wrong number");
+        worker.journal.missed(claim.id, tries_left, trace);
         if tries_left == 0 {
             worker.limits.claims.leave(user, claim.id);
             note(worker, user, Note::Strike).await;
@@ -229,10 +241,11 @@ pub(super) async fn deny(
         let user = phone(&request, &worker).await?;
         let ClaimBody { claim } = body::read(&request, payload, CLAIM_EXPECTED).await?;
         let claim = Claim::parse(&claim).map_err(|_| ApiError::UnknownKey)?;
+        let trace = worker.trace(&request, claim.id);
         let done = worker.store.deny(&claim, &user.user).await;
         let repeated = done.map_err(|_| ApiError::StoreAway)?.map_err(refusal)?;
         worker.limits.claims.leave(&user.user, claim.id);
-        tracing::info!(login = claim.id.log_id(), repeated, "denied");
+        worker.journal.denied(claim.id, repeated, trace);
         let result = if repeated { ScanResult::Repeated } else { ScanResult::Denied };
         Ok((result, json!({ "code": 100, "msg": "Denied" })))
     })
@@ -249,6 +262,7 @@ pub(super) async fn outcome(
     let claim = request.headers().get(CLAIM_HEADER).and_then(|value| value.to_str().ok());
     let claim = claim.ok_or(ApiError::Malformed("The header Scanlogin-Claim is missing"))?;
     let claim = Claim::parse(claim).map_err(|_| ApiError::UnknownKey)?;
+    worker.trace(&request, claim.id);
     let state = watch(&request, &worker, &claim, &user.user, wait.unwrap_or_default()).await?;
     let body = json!({ "code": 100, "msg": "OK", "state": state });
     Ok(answer(HttpResponse::Ok(), &body))

@@ -82,6 +82,19 @@ impl LoginId {
     pub fn log_id(&self) -> String {
         hash(b"log", &[self.as_bytes()]).0[..6].iter().map(|b| format!("{b:02x}")).collect()
     }
+
+    /// The trace of this login and its first span: whoever knows the id knows them.
+    pub fn trace(&self) -> ([u8; 16], [u8; 8]) {
+        let mut span = [0; 8];
+        span.copy_from_slice(&hash(b"span", &[self.as_bytes()]).0[..8]);
+        (hash(b"trace", &[self.as_bytes()]).0, span)
+    }
+
+    /// A number drawn by lot with the id: who chooses by it chooses alike on every instance.
+    pub fn lot(&self) -> u32 {
+        let [a, b, c, d, ..] = *self.as_bytes();
+        u32::from_be_bytes([a, b, c, d])
+    }
 }
 
 impl fmt::Display for LoginId {

@@ -281,6 +281,18 @@ labels! {
 }
 
 labels! {
+    /// What became of a span of a trace (`SCANLOGIN_OTLP_ENDPOINT`).
+    SpanResult {
+        /// The collector has it.
+        Exported = "exported",
+        /// The collector did not take it.
+        Failed = "failed",
+        /// More waited already than there is room for.
+        Dropped = "dropped",
+    }
+}
+
+labels! {
     /// The routes, as the metrics name them.
     Route {
         /// `/ws`.
@@ -315,6 +327,14 @@ labels! {
         Script = "/scanlogin.js",
         /// `/openapi.json`.
         OpenApi = "/openapi.json",
+        /// `/docs`.
+        Docs = "/docs",
+        /// `/s`, what the QR code holds.
+        Landing = "/s",
+        /// `/.well-known/apple-app-site-association`.
+        AppleApps = "/.well-known/apple-app-site-association",
+        /// `/.well-known/assetlinks.json`.
+        AndroidApps = "/.well-known/assetlinks.json",
         /// The demo's pages and calls.
         Demo = "demo",
         /// Everything else.

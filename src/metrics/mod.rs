@@ -5,6 +5,7 @@
 
 mod labels;
 mod lines;
+mod threads;
 
 use std::{marker::PhantomData, time::Duration};
 
@@ -16,10 +17,11 @@ use prometheus::{
 pub use self::{
     labels::{
         CutReason, KeySetResult, Label, LoginOutcome, NotificationResult, ProtocolLabel,
-        RefusedReason, ResumeResult, ResyncReason, Route, ScanResult, Status, StoreErrorKind,
-        StoreOperation, WebhookEvent, WebhookResult,
+        RefusedReason, ResumeResult, ResyncReason, Route, ScanResult, SpanResult, Status,
+        StoreErrorKind, StoreOperation, WebhookEvent, WebhookResult,
     },
     lines::Lines,
+    threads::{Thread, Threads},
 };
 
 /// A counter per value of a label.
@@ -38,6 +40,11 @@ impl<L: Label> CounterBy<L> {
     /// Counts one.
     pub fn inc(&self, label: L) {
         self.children[label.index()].inc();
+    }
+
+    /// Counts so many.
+    pub fn add(&self, label: L, count: u64) {
+        self.children[label.index()].inc_by(count);
     }
 
     /// What was counted.
@@ -119,6 +126,7 @@ pub struct Metrics {
     pub store_seconds: HistogramBy<StoreOperation>,
     pub store_errors: CounterByTwo<StoreOperation, StoreErrorKind>,
     pub registry_mailbox: IntGauge,
+    pub threads: Threads,
     pub http_requests: CounterByTwo<Route, Status>,
     pub http_request_seconds: HistogramBy<Route>,
     pub key_set_refreshes: CounterBy<KeySetResult>,
@@ -128,6 +136,8 @@ pub struct Metrics {
     pub webhook_queue: IntGauge,
     pub slow_clients: IntCounter,
     pub log_lines_dropped: IntCounter,
+    pub log_lines_sampled_out: IntCounter,
+    pub trace_spans: CounterBy<SpanResult>,
     pub sockets_cut: CounterBy<CutReason>,
     pub draining: IntGauge,
 }
@@ -251,8 +261,9 @@ impl Metrics {
             ),
             registry_mailbox: gauge(
                 "scanlogin_registry_mailbox",
-                "Messages that wait for the registry actor",
+                "Messages that wait for the registry actors of all worker threads together",
             ),
+            threads: Threads::new(&registry),
             http_requests: CounterByTwo::new(
                 &registry,
                 "scanlogin_http_requests_total",
@@ -300,6 +311,17 @@ impl Metrics {
             log_lines_dropped: counter(
                 "scanlogin_log_lines_dropped_total",
                 "Lines that the log left out because whoever reads it was too slow",
+            ),
+            log_lines_sampled_out: counter(
+                "scanlogin_log_lines_sampled_out_total",
+                "Lines about single logins that were not written because there were more than \
+                 SCANLOGIN_LOG_LINES_PER_SECOND",
+            ),
+            trace_spans: CounterBy::new(
+                &registry,
+                "scanlogin_trace_spans_total",
+                "Spans of traces that were to be exported (SCANLOGIN_OTLP_ENDPOINT)",
+                "result",
             ),
             sockets_cut: CounterBy::new(
                 &registry,

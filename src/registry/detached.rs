@@ -24,8 +24,8 @@ pub(super) enum Settled {
     Again(Timestamp),
     /// Another instance has it now and will count it.
     TakenOver,
-    /// It is over; when it had been created.
-    Over(LoginOutcome, Timestamp),
+    /// It is over.
+    Over(LoginOutcome),
 }
 
 /// Looks at the record of a login that nobody holds, and ends it if its deadline is `due`.
@@ -33,12 +33,12 @@ pub(super) async fn settle(store: Store, held: Box<Held>, due: bool) -> Settled 
     match try_settle(&store, &held, due).await {
         Ok(settled) => settled,
         Err(_) if store.now() < held.deadline + PATIENCE => Settled::Again(store.now() + AGAIN),
-        Err(_) => Settled::Over(LoginOutcome::Failed, held.created),
+        Err(_) => Settled::Over(LoginOutcome::Failed),
     }
 }
 
 async fn try_settle(store: &Store, held: &Held, due: bool) -> Result<Settled, StoreError> {
-    let over = |outcome| Settled::Over(outcome, held.created);
+    let over = Settled::Over;
     if due {
         return match store.end(held.id, held.epoch, Because::Deadline).await? {
             EndDone::Ended { .. } | EndDone::Gone => Ok(over(LoginOutcome::Expired)),
@@ -62,7 +62,7 @@ async fn try_settle(store: &Store, held: &Held, due: bool) -> Result<Settled, St
 
 /// What to do about a record as it stands.
 async fn follow(store: &Store, held: &Held, login: &Login) -> Result<Settled, StoreError> {
-    let over = |outcome| Settled::Over(outcome, held.created);
+    let over = Settled::Over;
     if login.epoch > held.epoch {
         return Ok(Settled::TakenOver);
     }

@@ -46,9 +46,10 @@ use crate::{
     clock::{Clock, Timestamp},
     crash::{Crash, Part},
     feed::Feed,
+    journal::{Ended, Journal},
     keys::LoginId,
     login::Held,
-    metrics::{LoginOutcome, Metrics, NotificationResult},
+    metrics::{Metrics, NotificationResult},
     store::Store,
 };
 
@@ -89,6 +90,7 @@ pub struct Registry<A: Wakeable> {
     store: Store,
     clock: Clock,
     metrics: Arc<Metrics>,
+    journal: Arc<Journal>,
     /// Whose records are read in batches because nobody hears of their changes.
     polling: Poll,
     last_poll: Timestamp,
@@ -107,6 +109,7 @@ impl<A: Wakeable> Registry<A> {
         store: Store,
         clock: Clock,
         metrics: Arc<Metrics>,
+        journal: Arc<Journal>,
         crash: Crash,
     ) -> RegistryAddr<A> {
         let registry = Self {
@@ -116,6 +119,7 @@ impl<A: Wakeable> Registry<A> {
             store,
             clock,
             metrics,
+            journal,
             polling: Poll::Nothing,
             last_poll: Timestamp::default(),
             reading_again: false,
@@ -169,14 +173,11 @@ impl<A: Wakeable> Registry<A> {
         }
     }
 
-    fn remove(&mut self, id: LoginId, conn: ConnId) -> bool {
-        if self.own(id, conn).is_none() {
-            return false;
-        }
-        if let Some(entry) = self.entries.remove(&id) {
-            self.due.remove(&(entry.due, id));
-        }
-        true
+    fn remove(&mut self, id: LoginId, conn: ConnId) -> Option<Entry<A>> {
+        self.own(id, conn)?;
+        let entry = self.entries.remove(&id)?;
+        self.due.remove(&(entry.due, id));
+        Some(entry)
     }
 
     /// Wakes whoever holds the login. `false`: there is nobody, or the mailbox was full.
@@ -234,14 +235,14 @@ impl<A: Wakeable> Registry<A> {
                 }
             }
             Settled::TakenOver => {
-                if self.remove(id, conn) {
+                if self.remove(id, conn).is_some() {
                     drop(self.feed.unsubscribe(id));
                 }
             }
-            Settled::Over(outcome, created) => {
-                if self.remove(id, conn) {
+            Settled::Over(outcome) => {
+                if let Some(Entry { holder: Holder::Nobody(held), .. }) = self.remove(id, conn) {
                     drop(self.feed.unsubscribe(id));
-                    ended(&self.metrics, id, outcome, self.store.now().since(created));
+                    self.journal.ended(&Ended::of(&held, outcome, self.store.now()));
                 }
             }
         }
@@ -269,18 +270,6 @@ impl<A: Wakeable> Registry<A> {
             self.read_again(which, ctx);
         }
     }
-}
-
-/// Counts and logs the end of a login: called once for each, by whoever held it last.
-pub fn ended(metrics: &Metrics, id: LoginId, outcome: LoginOutcome, waited: Duration) {
-    metrics.logins.inc(outcome);
-    metrics.wait.observe(waited.as_secs_f64());
-    tracing::info!(
-        login = id.log_id(),
-        ?outcome,
-        waited_ms = waited.as_millis() as u64,
-        "login ended"
-    );
 }
 
 impl<A: Wakeable> Actor for Registry<A> {
@@ -390,7 +379,7 @@ impl<A: Wakeable> Handler<Unregister> for Registry<A> {
         _: &mut Self::Context,
     ) -> Self::Result {
         self.taken();
-        if self.remove(id, conn) {
+        if self.remove(id, conn).is_some() {
             Box::pin(self.feed.unsubscribe(id))
         } else {
             Box::pin(std::future::ready(()))
@@ -403,6 +392,6 @@ impl<A: Wakeable> Handler<Leave> for Registry<A> {
 
     fn handle(&mut self, Leave { id, conn }: Leave, _: &mut Self::Context) -> bool {
         self.taken();
-        self.remove(id, conn)
+        self.remove(id, conn).is_some()
     }
 }

@@ -37,6 +37,7 @@ use crate::{
     config::{Config, Confirm, Deliver, MatchWhen},
     error::ApiError,
     http::{Limits, client::Client},
+    journal::Journal,
     keys::{Entropy, LoginId, Seed},
     login::{Because, Facts, Held, Protocol, Windows, hashes},
     metrics::{Metrics, ProtocolLabel, RefusedReason},
@@ -44,6 +45,7 @@ use crate::{
     registry::{ConnId, Enter, Register, RegistryAddr, Unregister},
     store::{NewLogin, Session, Store},
     tokens::{AppAuth, FactsKey, Issuer, Webhook},
+    trace::{self, TraceContext},
 };
 
 /// What one thread's sockets and handlers share.
@@ -56,6 +58,8 @@ pub struct Worker {
     pub registry: RegistryAddr<Waiting>,
     /// The counters.
     pub metrics: Arc<Metrics>,
+    /// The log of what happens to logins.
+    pub journal: Arc<Journal>,
     /// The time.
     pub clock: Clock,
     /// The randomness.
@@ -79,6 +83,11 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// The trace of a request about this login: to be logged, and passed on.
+    pub(crate) fn trace(&self, request: &HttpRequest, id: LoginId) -> Option<TraceContext> {
+        trace::join(self.journal.tracer.as_ref(), request, id)
+    }
+
     /// What an acknowledgement of this login, approved then, makes its user's.
     pub(crate) fn session(
         &self,
@@ -363,6 +372,9 @@ impl Admitted {
             let reserved = Reserved::create(worker, conn, protocol, client)
                 .await
                 .map_err(|e| worker.refuse(RefusedReason::Store, e))?;
+            if let Some(held) = &reserved.held {
+                worker.trace(client.request(), held.id);
+            }
             Some(reserved)
         };
         Ok(Self { conn, reserved, seat })

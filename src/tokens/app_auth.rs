@@ -22,9 +22,10 @@ use crate::{
 pub const MAX_USER: usize = 255;
 /// What clocks of the app's backend and ours may differ, in seconds.
 const LEEWAY: u64 = 30;
-/// Longest name and picture that are passed on to the browser, in bytes; longer ones are left out.
-const MAX_NAME: usize = 128;
-const MAX_PICTURE: usize = 1024;
+/// Longest name that is passed on to the browser, in bytes; a longer one is left out.
+pub const MAX_NAME: usize = 128;
+/// The same of a picture's address.
+pub const MAX_PICTURE: usize = 1024;
 /// The `iss` of demo users' app tokens.
 const DEMO_ISSUER: &str = "scanlogin-demo";
 

@@ -11,7 +11,7 @@ mod webhook;
 use aws_lc_rs::hmac;
 
 pub use self::{
-    app_auth::{AppAuth, AppUser, DemoUser, MAX_USER, NotVerified},
+    app_auth::{AppAuth, AppUser, DemoUser, MAX_NAME, MAX_PICTURE, MAX_USER, NotVerified},
     facts::FactsKey,
     issuer::{Issuer, WebLogin, WebToken},
     outgoing::CallError,

@@ -37,7 +37,10 @@ pub fn client() -> Result<Client, reqwest::Error> {
 }
 
 /// The body of an answer with the status 200, of at most `most` bytes.
-pub(super) async fn body(
+///
+/// # Errors
+/// [`CallError`].
+pub async fn body(
     sent: Result<Response, reqwest::Error>,
     most: usize,
 ) -> Result<Vec<u8>, CallError> {

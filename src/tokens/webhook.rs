@@ -17,6 +17,7 @@ use crate::{
     config::{Config, TokenKey},
     keys::{LoginId, user_hash},
     metrics::{Metrics, WebhookEvent, WebhookResult},
+    trace::{self, TraceContext, Tracer},
 };
 
 /// In which our calls are signed.
@@ -38,6 +39,7 @@ pub struct Webhook {
     ttl: Duration,
     metrics: Arc<Metrics>,
     clock: Clock,
+    tracer: Option<Arc<Tracer>>,
 }
 
 #[derive(Serialize)]
@@ -64,6 +66,7 @@ impl Webhook {
         config: &Config,
         metrics: Arc<Metrics>,
         clock: Clock,
+        tracer: Option<Arc<Tracer>>,
     ) -> Result<Option<Self>, CallError> {
         let TokenKey::Webhook(hook) = &config.token_keys.current else { return Ok(None) };
         Ok(Some(Self {
@@ -73,20 +76,27 @@ impl Webhook {
             ttl: config.token_ttl,
             metrics,
             clock,
+            tracer,
         }))
     }
 
-    /// Has a token made for `user`, whose login this is.
+    /// Has a token made for `user`, whose login this is, as part of that trace.
     ///
     /// # Errors
     /// [`CallError`]; unless it is [`CallError::Unreachable`], a token may have been made.
-    pub async fn login(&self, id: LoginId, user: &str) -> Result<WebToken, CallError> {
+    pub async fn login(
+        &self,
+        id: LoginId,
+        user: &str,
+        trace: Option<TraceContext>,
+    ) -> Result<WebToken, CallError> {
+        let own = self.own(trace);
         let call = async {
-            let sent = self.send("login", id, user, String::new()).await;
+            let sent = self.send("login", id, user, String::new(), own).await;
             let body = outgoing::body(sent, MAX_BODY).await?;
             self.made(&body)
         };
-        self.measured(WebhookEvent::Login, call).await
+        self.measured(WebhookEvent::Login, trace.zip(own), call).await
     }
 
     /// Says that the token for this login of `user` was never delivered. Any status of success
@@ -95,14 +105,26 @@ impl Webhook {
     /// # Errors
     /// [`CallError`]: to be tried again.
     pub async fn revoked(&self, id: LoginId, user: &str) -> Result<(), CallError> {
+        // Whichever instance gets to it: the login's own trace.
+        let sampled = self.tracer.as_ref().is_some_and(|tracer| tracer.samples(id));
+        let trace = sampled.then(|| TraceContext::of_login(id));
+        let own = self.own(trace);
         let call = async {
-            let sent = self.send("revoked", id, user, ".revoked".into()).await;
+            let sent = self.send("revoked", id, user, ".revoked".into(), own).await;
             match sent {
                 Ok(answer) if answer.status().is_success() => Ok(()),
                 sent => outgoing::body(sent, MAX_BODY).await.map(drop),
             }
         };
-        self.measured(WebhookEvent::Revoked, call).await
+        self.measured(WebhookEvent::Revoked, trace.zip(own), call).await
+    }
+
+    /// What a call says of itself: a span of its own where we export it, else where we were called.
+    fn own(&self, trace: Option<TraceContext>) -> Option<TraceContext> {
+        trace.map(|trace| match &self.tracer {
+            Some(_) if trace.is_sampled() => trace.child(),
+            _ => trace,
+        })
     }
 
     async fn send(
@@ -111,13 +133,16 @@ impl Webhook {
         id: LoginId,
         user: &str,
         key_suffix: String,
+        trace: Option<TraceContext>,
     ) -> Result<Response, reqwest::Error> {
         let time = self.clock.now().as_secs();
         let event = Event { event, id: id.to_string(), user, platform: super::PLATFORM, time };
         let body = serde_json::to_string(&event).expect("texts and a number");
-        self.client
-            .post(self.url.clone())
-            .header(CONTENT_TYPE, "application/json")
+        let mut call = self.client.post(self.url.clone());
+        if let Some(trace) = trace {
+            call = call.header(trace::HEADER, trace.to_string());
+        }
+        call.header(CONTENT_TYPE, "application/json")
             .header(IDEMPOTENCY_KEY, format!("{id}.{}{key_suffix}", user_hash(user)))
             .header(SIGNATURE, self.signature(time, &body))
             .body(body)
@@ -154,11 +179,19 @@ impl Webhook {
     async fn measured<T>(
         &self,
         event: WebhookEvent,
+        trace: Option<(TraceContext, TraceContext)>,
         call: impl Future<Output = Result<T, CallError>>,
     ) -> Result<T, CallError> {
         let start: Timestamp = self.clock.now();
         let result = call.await;
-        self.metrics.webhook_seconds.observe(event, self.clock.now().since(start));
+        let end = self.clock.now();
+        self.metrics.webhook_seconds.observe(event, end.since(start));
+        if let (Some(tracer), Some((parent, own))) = (&self.tracer, trace)
+            && own.is_sampled()
+        {
+            let error = result.as_ref().err().map(ToString::to_string);
+            tracer.call(own, parent, "webhook", (start, end), error.as_deref());
+        }
         let label = match &result {
             Ok(_) => WebhookResult::Ok,
             Err(CallError::Unreachable(_)) => WebhookResult::Unreachable,

@@ -9,7 +9,10 @@ story('with confirmation the page shows who scanned, and is logged in once the p
 
   await state(phone, 'confirm');
   const facts = await phone.getByTestId('facts').textContent();
-  assert.ok(facts.includes(origin), facts);
+  assert.ok(facts.startsWith(`Page${origin}`), `the page's address comes first: ${facts}`);
+  // In words, and what speaks for it too.
+  assert.match(await phone.getByTestId('flags').textContent(), /same network as this phone/);
+  assert.ok(await phone.getByTestId('user-agent').isHidden(), 'nobody compares that with anything');
   assert.match(facts, /Chrom/);
   await state(page, 'scanned');
   assert.match(await part(page, 'name').textContent(), /Alice/);
@@ -90,6 +93,9 @@ story('with number matching the phone needs the digits that the page shows', { e
   await phone.getByText('Type the two digits').waitFor();
   await answerWith(phone, otherThan(digits));
   await phone.getByText('Tries left: 2').waitFor();
+  // Said beside the field, which waits for the next try.
+  assert.match(await phone.getByTestId('digits-problem').textContent(), /Tries left: 2/);
+  assert.ok(await phone.getByTestId('digits').evaluate((input) => input === document.activeElement && input.value === ''));
   assert.equal(await digitsOf(page), digits, 'the same question still stands');
   await answerWith(phone, digits);
   await state(page, 'logged-in');

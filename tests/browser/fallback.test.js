@@ -80,6 +80,20 @@ story('a login goes on over a stream when its socket is cut and no other can be 
   assert.equal((await loggedIn(page)).user, 'bob');
 });
 
+story('a login that was scanned over a socket is confirmed over a stream', { env: { ...env, SCANLOGIN_CONFIRM: 'required' }, embed, proxied: true, nginx: {}, expected: CUT }, async ({ open, host, service, proxy, nginx }) => {
+  const { page, calls } = await openWatched(open, host.origin);
+  const phone = await scanAs(open, await keyUrl(page), 'alice');
+  await view(page, 'scanned');
+  proxy.leadTo(nginx.address);
+  proxy.cut();
+  await page.waitForRequest((request) => request.url().includes('/stream?'));
+  await page.waitForFunction(() => document.querySelector('scan-login').client.connected);
+  await view(page, 'scanned');
+  await phone.getByTestId('approve').click();
+  assert.equal((await verify(service, (await loggedIn(page)).token)).status, 200);
+  assert.ok(calls.to('/stream') > 0);
+});
+
 story('a reload goes on with what worked, and with the same login', { env, embed, nginx: {}, expected: BLOCKED }, async ({ open, host }) => {
   const { page, calls } = await openWatched(open, host.origin);
   const url = await keyUrl(page);

@@ -179,7 +179,7 @@ story('the code is exchanged by itself, and the one just photographed is still g
   await state(page, 'logged-in');
 });
 
-story('a page that a full service turned away goes on once there is room', { env: { SCANLOGIN_MAX_WAITING: '1' }, expected: [/WebSocket connection to .* failed/] }, async ({ open }) => {
+story('a page that a full service turned away goes on once there is room', { env: { SCANLOGIN_MAX_WAITING: '1' }, expected: [/WebSocket connection to .* failed/, /status of 503/] }, async ({ open }) => {
   const first = await open('/');
   await state(first, 'waiting');
   const second = await open('/');

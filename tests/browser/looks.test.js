@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { mkdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
+import { assertAccessible } from './support/axe.js';
 import { DESKTOP, PHONE, readQrOf, scanAs, state, story } from './support/story.js';
 
 const FOLDER = fileURLToPath(new URL('../results/screenshots/', import.meta.url));
@@ -20,6 +21,7 @@ async function picture(page, name, screens = { desktop: DESKTOP, phone: PHONE })
       assert.deepEqual(await page.evaluate(lowContrasts), [], where);
     }
   }
+  await assertAccessible(page, name);
 }
 
 /** Runs in the page: the visible texts that miss WCAG's AA against the first opaque background behind them. */

@@ -2,21 +2,21 @@
 // shell, a page or a line of their own: run against the real service, and the answers compared with the printed ones.
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import { createHmac } from 'node:crypto';
+import { createHash, createHmac } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { ANY_ORIGIN, keyUrl, listening as hearing, loggedIn, pageWith, view } from './support/embed.js';
-import { blocksUnder } from './support/markdown.js';
+import { ROOT, blocksUnder } from './support/markdown.js';
 import { freePort, listening } from './support/port.js';
 import { people } from './support/people.js';
 import { BINARY } from './support/service.js';
 import { runAndCompare, runPrinted, sameShape } from './support/shell.js';
 import { DESKTOP, appToken, part, scanWithoutPage, story } from './support/story.js';
 
-const [[, onTheNetwork], [asApp], [ask], [run], [redeem, deliver], [end], [plain], [whole, resumed], [stream, poll, message], [css], [check], [bundled]] = await Promise.all([
+const [[, onTheNetwork], [asApp], [ask], [run], [redeem, deliver], [end], [plain], [whole, resumed], [stream, poll, message], [, hash], [css], [check], [bundled]] = await Promise.all([
   ['README.md', 'Try it'],
   ['README.md', 'Put it into your app'],
   ['README.md', 'Put it into your backend'],
@@ -26,6 +26,7 @@ const [[, onTheNetwork], [asApp], [ask], [run], [redeem, deliver], [end], [plain
   ['docs/protocol.md', 'The plain protocol'],
   ['docs/protocol.md', 'JSON over a WebSocket'],
   ['docs/protocol.md', 'Where WebSockets are blocked'],
+  ['docs/embedding.md', 'Embedding'],
   ['docs/embedding.md', 'Looks'],
   ['docs/webhook.md', 'What it is asked'],
   ['src/web/scan-login/README.md', 'scanlogin-element'],
@@ -158,6 +159,12 @@ story('the page of the package, as printed', { env: ANY_ORIGIN, embed: mapped },
   const page = await open(host.origin);
   await scanWithoutPage(service, await keyUrl(page), 'alice');
   assert.match(await (await page.waitForFunction(() => sessionStorage.getItem('token'))).jsonValue(), /^eyJ/);
+});
+
+test('the hash of a copy, as printed', () => {
+  const said = execFileSync('bash', ['-c', hash.text], { cwd: join(ROOT, 'src/web/scan-login/dist'), encoding: 'utf8' });
+  const script = readFileSync(join(ROOT, 'src/web/scan-login/dist/scanlogin.js'));
+  assert.equal(said, `sha384-${createHash('sha384').update(script).digest('base64')}\n`);
 });
 
 test('the check of a webhook’s signature, as printed', () => {

@@ -60,7 +60,7 @@ test('from a start without settings to a login on a page of one’s own', { time
 
     await page.reload();
     const KEY = await keyUrl(page);
-    const [answer] = await runAndCompare(asApp, { KEY }, [['127.0.0.1:8080', `127.0.0.1:${port}`]]);
+    const [answer] = await runAndCompare(asApp, { KEY, SCANLOGIN_LISTEN: `127.0.0.1:${port}` }, [['127.0.0.1:8080', `127.0.0.1:${port}`], ['cargo run -q --', BINARY]]);
     assert.ok(answer.claim.length > 20);
     await page.getByText('Hello, alice').waitFor();
     await view(page, 'logged-in');

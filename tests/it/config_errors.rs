@@ -54,6 +54,20 @@ async fn each_wrong_value_names_its_variable_what_was_wrong_and_an_example() {
         ("PUBLIC_URL", "login.example.com", "not a URL"),
         ("PUBLIC_URL", "ftp://login.example.com", "https://"),
         ("PUBLIC_URL", "https://login.example.com/?x", "query"),
+        ("APP_NAME", "two\nlines", "one line"),
+        (
+            "APP_LINKS",
+            "http://example.com/app",
+            "'http://example.com/app' must begin with https://",
+        ),
+        ("APP_LINKS", "https://example.com/app,nonsense", "'nonsense' is not a URL"),
+        ("APPLE_APP_IDS", "com.example.app", "'com.example.app' does not begin with a team id"),
+        ("APPLE_APP_IDS", "ABCDE12345", "not a team id, a dot and a bundle id"),
+        ("APPLE_APP_IDS", "ABCDE12345.com..app", "bundle id such as"),
+        ("ANDROID_APPS", "com.example.app", "not a package, a colon and a SHA-256 fingerprint"),
+        ("ANDROID_APPS", "example:AB", "package such as com.example.app"),
+        ("ANDROID_APPS", "com.example.app:AB:XY", "not bytes in hexadecimal"),
+        ("ANDROID_APPS", "com.example.app:AB:CD", "fingerprint of 2 bytes; SHA-256 has 32"),
         ("APP_JWT_SECRET", "too-short", "9 bytes"),
         ("TOKEN_SECRET", "x123456789012345678901234567890", "31 bytes"),
         ("DELIVER", "cookie", "not one of token, ticket"),
@@ -84,6 +98,14 @@ async fn each_wrong_value_names_its_variable_what_was_wrong_and_an_example() {
         ("WORKERS", "0", "1 to"),
         ("LOG", "scanlogin=loud", "scanlogin=loud"),
         ("LOG_FORMAT", "xml", "text, json"),
+        ("LOG_LINES_PER_SECOND", "some", "whole number"),
+        ("OTLP_ENDPOINT", "collector:4318", "must begin with https:// or http://"),
+        (
+            "OTLP_ENDPOINT",
+            "http://user@collector:4318",
+            "must not have a query, a fragment or a user",
+        ),
+        ("OTLP_ONE_IN", "0", "1 to 1000000"),
         ("APP_JWKS_URL", "accounts.example.com", "not a URL"),
         ("APP_JWKS_URL", "http://accounts.example.com/jwks.json", "must begin with https://"),
         ("APP_JWKS_URL", "ftp://127.0.0.1/jwks.json", "must begin with https://"),
@@ -344,7 +366,7 @@ async fn help_and_version_are_shown_whatever_the_environment() {
         let version = run(&settings, &["--version"]).await;
         assert_eq!(version.status.code(), Some(0));
         let text = String::from_utf8(version.stdout).unwrap();
-        assert_eq!(text.trim(), concat!("scanlogin ", env!("CARGO_PKG_VERSION")));
+        assert_eq!(text.trim(), format!("scanlogin {}", scanlogin::VERSION));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::helpers::{Browser, Phone, Service, Settings, both};
+use crate::helpers::{Browser, Phone, RedisServer, Service, Settings, both};
 
 /// The names of the contract's section 7 that exist so far, with a label where they have one.
 const NAMES: &[&str] = &[
@@ -31,6 +31,8 @@ const NAMES: &[&str] = &[
     "scanlogin_store_seconds_count{operation=\"create\"}",
     "scanlogin_store_errors_total{kind=\"io\",operation=\"create\"}",
     "scanlogin_registry_mailbox",
+    "scanlogin_runtime_queue{thread=\"1\"}",
+    "scanlogin_trace_spans_total{result=\"dropped\"}",
     "scanlogin_http_requests_total{route=\"/scan\",status=\"200\"}",
     "scanlogin_http_request_seconds_count{route=\"/scan\"}",
     "scanlogin_draining",
@@ -54,6 +56,40 @@ async fn every_series_is_there_at_zero_before_anything_has_happened() {
     for line in text.lines().filter(|line| line.starts_with("# HELP")) {
         assert!(line.split(' ').count() > 4, "says something: {line}");
     }
+}
+
+/// (name, type, labels with their values where the set is closed) of each row of docs/metrics.md.
+fn documented() -> BTreeSet<(String, String, String)> {
+    let page = std::fs::read_to_string(crate::readme::METRICS).expect("the page");
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        let name = cells[0].trim_matches(['|', ' ', '`']).to_owned();
+        let kind = cells[1].split(',').next().expect("a type").to_owned();
+        (name, kind, cells[2].to_owned())
+    })
+    .collect()
+}
+
+#[tokio::test]
+async fn what_is_documented_is_what_is_shown_and_the_other_way_round() {
+    let redis = RedisServer::start().await;
+    let service = Service::start(Settings::redis(&redis)).await;
+    let (_, text) = get(service.admin_address, "/metrics").await;
+    let shown = crate::readme::exposed(&text).into_iter().map(|(name, about)| {
+        let labels = about.labels.into_iter().map(|(label, values)| match label.as_str() {
+            "node" => "`node`= host:port of Redis".into(),
+            "thread" => "`thread`= number of the worker thread, from 0".into(),
+            "version" => "`version`= of the service".into(),
+            _ => format!("`{label}`: {}", values.into_iter().collect::<Vec<_>>().join(", ")),
+        });
+        (name, about.kind, labels.collect::<Vec<_>>().join("; "))
+    });
+    let (shown, documented) = (shown.collect::<BTreeSet<_>>(), documented());
+    let only = |a: &BTreeSet<_>, b: &BTreeSet<_>| a.difference(b).cloned().collect::<Vec<_>>();
+    assert_eq!(only(&shown, &documented), [], "not documented");
+    assert_eq!(only(&documented, &shown), [], "not shown");
+    assert!(shown.len() > 40);
 }
 
 #[tokio::test]

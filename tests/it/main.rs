@@ -1,6 +1,8 @@
 //! The service as its users have it: real sockets, a real redis-server of each test's own.
 
+mod app_links;
 mod attacks;
+mod command_line;
 mod config_errors;
 mod confirm;
 mod conformance;
@@ -8,10 +10,12 @@ mod economy;
 mod faults;
 mod helpers;
 mod http_api;
+mod journal;
 mod limits;
 mod login_flow;
 mod logs_and_metrics;
 mod openapi;
+mod pages;
 mod race;
 mod readme;
 mod redis_outage;
@@ -20,5 +24,6 @@ mod security_page;
 mod streams;
 mod tickets;
 mod tokens;
+mod traces;
 mod two_instances;
 mod weblogin;

@@ -51,6 +51,7 @@ async fn it_is_served_and_is_openapi_3_1() {
 async fn every_path_and_method_of_it_exists_and_no_other_method_does() {
     let settings = Settings::embedded().with("DEMO", "unsafe").with("DELIVER", "ticket");
     let settings = settings.with("ALLOWED_ORIGINS", "https://www.example.com");
+    let settings = crate::app_links::with_apps(settings);
     let service = Service::start(settings).await;
     for (path, methods) in described() {
         // Only where tokens are signed with a key pair; `tokens::web_keys` has it.
@@ -108,8 +109,8 @@ fn no_route_of_the_public_port_is_made_outside_its_table() {
 fn every_path_of_it_has_a_metric_of_its_own() {
     use scanlogin::metrics::{Label, Route};
     for (path, _) in described() {
-        let is_demo = ["/", "/s", "/phone", "/favicon.svg"].contains(&&path[..])
-            || path.starts_with("/demo/");
+        let is_demo =
+            ["/", "/phone", "/favicon.svg"].contains(&&path[..]) || path.starts_with("/demo/");
         // One label for all names of the package.
         let is_script = path.contains("scanlogin.js");
         let labelled = Route::ALL.iter().any(|route| route.text() == path);
@@ -166,7 +167,7 @@ async fn every_answer_forbids_guessing_framing_and_loading_elsewhere() {
             assert!(policy.starts_with("default-src 'none'"), "{path}: {policy}");
             assert!(policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
             assert!(!policy.contains("unsafe"), "{path}: {policy}");
-            let public = ["/openapi.json", "/.well-known/jwks.json"].contains(&path) || embedded;
+            let public = path.starts_with("/.well-known/") || path == "/openapi.json" || embedded;
             if header("content-type").starts_with("application/json") && !public {
                 assert_eq!(header("cache-control"), "no-store", "{path}");
             }

@@ -1,6 +1,8 @@
 //! What the README says is what the code has: its tables are made from the code.
 //! `UPDATE_README=1 cargo test --test it readme` writes them anew.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use scanlogin::{
     close::{Close, Retry},
     config::table::{Kind, SETTINGS},
@@ -8,6 +10,7 @@ use scanlogin::{
 };
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+pub(crate) const METRICS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
 
 fn settings() -> String {
     let rows = SETTINGS.iter().map(|setting| {
@@ -38,24 +41,85 @@ fn close_codes() -> String {
     head.to_owned() + &rows.collect::<String>()
 }
 
-fn metrics() -> String {
+/// All metrics as they are exposed.
+fn exposition() -> String {
     let metrics = Metrics::new();
     // Appears with its first node: the one open label set.
     metrics.feed_connected.up("redis:6379", 0);
-    let text = metrics.render();
-    let help = text.lines().filter_map(|line| line.strip_prefix("# HELP scanlogin_"));
-    let mut rows: Vec<String> = help
-        .map(|line| {
-            let (name, help) = line.split_once(' ').unwrap_or((line, ""));
-            format!("| `scanlogin_{name}` | {help} |\n")
-        })
-        .collect();
-    rows.sort();
-    "| metric | |\n|---|---|\n".to_owned() + &rows.concat()
+    // Appear with the threads.
+    metrics.threads.expect(1);
+    metrics.render()
 }
 
-fn check(name: &str, table: &str) {
-    let readme = std::fs::read_to_string(README).expect("a README");
+/// Every metric with its type, its labels and their values.
+fn all_about_metrics() -> String {
+    let text = exposition();
+    let mut rows = String::from("| metric | type | labels | |\n|---|---|---|---|\n");
+    for (name, about) in exposed(&text) {
+        let Exposed { kind, help, labels, buckets } = about;
+        let labels: Vec<String> = labels
+            .iter()
+            .map(|(label, values)| {
+                let open = match label.as_str() {
+                    "node" => Some("host:port of Redis"),
+                    "thread" => Some("number of the worker thread, from 0"),
+                    "version" => Some("of the service"),
+                    _ => None,
+                };
+                let values: Vec<&str> = values.iter().map(String::as_str).collect();
+                let separator = if open.is_some() { "=" } else { ":" };
+                format!("`{label}`{separator} {}", open.map_or(values.join(", "), str::to_owned))
+            })
+            .collect();
+        let range = match (buckets.first(), buckets.last()) {
+            (Some(first), Some(last)) => format!(", buckets from {first} to {last}"),
+            _ => String::new(),
+        };
+        rows += &format!("| `{name}` | {kind}{range} | {} | {help} |\n", labels.join("; "));
+    }
+    rows
+}
+
+/// What an exposition says of a metric.
+#[derive(Default)]
+pub(crate) struct Exposed {
+    pub(crate) kind: String,
+    help: String,
+    pub(crate) labels: BTreeMap<String, BTreeSet<String>>,
+    buckets: Vec<String>,
+}
+
+/// The metrics of an exposition.
+pub(crate) fn exposed(text: &str) -> BTreeMap<String, Exposed> {
+    let mut found: BTreeMap<String, Exposed> = BTreeMap::new();
+    let mut current = String::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ').expect("a name and a text");
+            found.entry(name.into()).or_default().help = help.into();
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').expect("a name and a type");
+            found.entry(name.into()).or_default().kind = kind.into();
+            current = name.into();
+        } else if let Some((_, rest)) = line.split_once('{') {
+            let about = found.get_mut(&current).expect("its type comes first");
+            let (labels, _) = rest.rsplit_once('}').expect("the labels' end");
+            for pair in labels.split("\",").filter(|pair| !pair.is_empty()) {
+                let (label, value) = pair.split_once("=\"").expect("a label");
+                let value = value.trim_end_matches('"').to_owned();
+                if label != "le" {
+                    about.labels.entry(label.into()).or_default().insert(value);
+                } else if value != "+Inf" && !about.buckets.contains(&value) {
+                    about.buckets.push(value);
+                }
+            }
+        }
+    }
+    found
+}
+
+fn check(path: &str, name: &str, table: &str) {
+    let readme = std::fs::read_to_string(path).expect("a page");
     let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
     let from = readme.find(&begin).expect("the table's beginning") + begin.len();
     let to = readme.find(&end).expect("the table's end");
@@ -64,9 +128,9 @@ fn check(name: &str, table: &str) {
     }
     #[expect(clippy::disallowed_methods, reason = "not a setting of the service")]
     let update = std::env::var("UPDATE_README").is_ok();
-    assert!(update, "the README's table '{name}' is not what the code has:\n{table}");
+    assert!(update, "{path}'s table '{name}' is not what the code has:\n{table}");
     let updated = [&readme[..from], table, &readme[to..]].concat();
-    std::fs::write(README, updated).expect("a writable README");
+    std::fs::write(path, updated).expect("a writable page");
 }
 
 /// Every `name` in the last column of "What happens when" is a test's.
@@ -116,7 +180,7 @@ fn its_acl_is_the_one_that_is_tested() {
 
 #[test]
 fn its_tables_are_those_of_the_code() {
-    check("settings", &settings());
-    check("close codes", &close_codes());
-    check("metrics", &metrics());
+    check(README, "settings", &settings());
+    check(README, "close codes", &close_codes());
+    check(METRICS, "metrics", &all_about_metrics());
 }

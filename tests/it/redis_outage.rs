@@ -209,6 +209,28 @@ async fn where_notifications_cannot_be_had_one_warning_says_so_and_polling_logs_
 }
 
 #[tokio::test]
+async fn a_redis_that_drops_logins_when_it_is_full_is_warned_about_once() {
+    for (policy, expected) in [("volatile-lru", 1), ("noeviction", 0)] {
+        let redis = RedisServer::with(&["--maxmemory-policy", policy]).await;
+        let process = Process::start(Settings::redis(&redis)).await;
+        // Each of the two threads' feeds has looked before it says so.
+        eventually("both feeds listen", || async {
+            let listening = process.logged("listening to keyspace notifications").len();
+            (listening == 2).then_some(())
+        })
+        .await;
+        let log = process.log();
+        let is_warning =
+            |line: &&str| line.contains("\"WARN\"") && line.contains("maxmemory-policy");
+        let warnings: Vec<_> = log.lines().filter(is_warning).collect();
+        assert_eq!(warnings.len(), expected, "{log}");
+        for warning in warnings {
+            assert!(warning.contains(policy) && warning.contains("noeviction"), "{warning}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_instance_that_is_killed_leaves_nothing_in_redis() {
     let redis = RedisServer::start().await;
     let mut process = Process::start(Settings::redis(&redis)).await;

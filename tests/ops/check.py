@@ -4,6 +4,7 @@
 import argparse
 import importlib
 import pathlib
+import subprocess
 import sys
 import traceback
 
@@ -13,6 +14,18 @@ ROOT = HERE.parent.parent
 
 
 GROUPS = ("chart", "dashboards", "alerts", "deploy")
+
+
+class Drill:
+    """The rehearsal mostly waits: the other checks run beside it."""
+
+    def __init__(self):
+        self.process = subprocess.Popen([sys.executable, HERE / "drill.py"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def results(self):
+        said, _ = self.process.communicate()
+        yield from ((f"drill: {line.removeprefix('FAIL ')}", "see above") for line in said.splitlines() if line.startswith("FAIL "))
+        yield "drill: " + " | ".join(said.splitlines()[-3:]), said if self.process.returncode else None
 
 
 def execute(check, root):
@@ -28,7 +41,7 @@ def execute(check, root):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--update", action="store_true", help="write golden files and copies anew first")
-    parser.add_argument("--only", default="", help="comma-separated: " + ", ".join(GROUPS))
+    parser.add_argument("--only", default="", help="comma-separated: " + ", ".join((*GROUPS, "drill")))
     parser.add_argument("--mutants", action="store_true", help="break things in a copy, demand red")
     arguments = parser.parse_args()
     if arguments.mutants:
@@ -40,6 +53,7 @@ def main():
         chart.update(ROOT)
     results = []
     wanted = [name for name in arguments.only.split(",") if name]
+    drill = Drill() if not wanted or "drill" in wanted else None
     for group in GROUPS:
         if wanted and group not in wanted:
             continue
@@ -47,6 +61,9 @@ def main():
             for what, wrong in execute(check, ROOT):
                 results.append((f"{group}: {what}", wrong))
                 show(*results[-1])
+    for what, wrong in drill.results() if drill else ():
+        results.append((what, wrong))
+        show(*results[-1])
     return report("ops", results, shown=True)
 
 

@@ -2,18 +2,24 @@
 
 import http.server
 import ipaddress
+import json
 import os
 import pathlib
 import re
+import shutil
 import socket
 import subprocess
 import tempfile
 import threading
+import time
 
 import yaml
 
 import contract
 from chart import scan
+
+
+HOME = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
 def run(*command, **options):
@@ -49,8 +55,104 @@ def dockerfile(root):
         "locked dependencies": "--locked" in path.read_text(),
     }
     yield "facts of the Dockerfile", ", ".join(fact for fact, holds in facts.items() if not holds) or None
+    wanted = re.search(r'^rust-version = "([\d.]+)"', (root / "Cargo.toml").read_text(), flags=re.M).group(1)
+    given = re.search(r"^ARG RUST_IMAGE=.*:([\d.]+)-", path.read_text(), flags=re.M).group(1)
+    yield "the image's toolchain is the one that Cargo.toml asks for", None if given == wanted else f"{given}, not {wanted}"
     ignored = [line for line in (root / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     yield ".dockerignore is an allow-list", None if ignored[0] == "*" else f"begins with {ignored[0]}"
+
+
+def admitted(root):
+    """The files that .dockerignore lets in: of its lines the last that matches decides."""
+    rules = []
+    for line in (root / ".dockerignore").read_text().splitlines():
+        if line and not line.startswith("#"):
+            pattern = re.escape(line.removeprefix("!")).replace(r"\*\*/", "(.*/)?").replace(r"\*", "[^/]*")
+            rules.append((line.startswith("!"), re.compile(f"{pattern}(/.*)?")))
+    for directory, folders, files in os.walk(root):
+        # Large, and let in by no rule.
+        folders[:] = [name for name in folders if name not in ("target", "node_modules", ".git", ".tools", "results")]
+        for name in sorted(str((pathlib.Path(directory) / file).relative_to(root)) for file in files):
+            verdicts = [lets_in for lets_in, pattern in rules if pattern.fullmatch(name)]
+            if verdicts and verdicts[-1]:
+                yield name
+
+
+def build_context(root):
+    """What .dockerignore admits is enough to build, as `COPY . .` and the next line of the Dockerfile would have it."""
+    with tempfile.TemporaryDirectory() as directory:
+        context = pathlib.Path(directory)
+        names = list(admitted(root))
+        for name in names:
+            (context / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / name, context / name)
+        stray = [name for name in names if name.startswith(("docs/", "helm/", "dashboards/", "tests/browser/", "tests/ops/"))]
+        yield "nothing else is in the image's context", ", ".join(stray) or None
+        # The project's own target: its dependencies are built there. Checked, not built: what is missing shows as well.
+        result = run("cargo", "check", "--locked", "--offline", "--package", "scanlogin", "--bin", "scanlogin",
+                     cwd=context, env={**os.environ, "CARGO_TARGET_DIR": str(HOME / "target")})
+        yield f"the service compiles from the {len(names)} files of the image's context", failure(result)
+
+
+def final_stage(root):
+    """The Dockerfile's last stage by hand: the binary, its libraries and nothing else, read-only, as its user."""
+    final = re.split(r"^FROM ", (root / "Dockerfile").read_text(), flags=re.M)[-1]
+    user = re.search(r"^USER (\S+)$", final, flags=re.M).group(1)
+    entry = json.loads(re.search(r"^ENTRYPOINT (.*)$", final, flags=re.M).group(1))
+    check = json.loads(re.search(r"HEALTHCHECK .* CMD (.*)$", final, flags=re.M).group(1))
+    binary = HOME / "target/debug/scanlogin"
+    privileged = [] if os.geteuid() == 0 else ["sudo"]
+    with tempfile.TemporaryDirectory() as directory:
+        image = pathlib.Path(directory) / "root"
+        source = re.search(r"^COPY <<'EOF' /probe/main\.rs\n(.*?)^EOF$", (root / "Dockerfile").read_text(), flags=re.M | re.S).group(1)
+        (pathlib.Path(directory) / "main.rs").write_text(source)
+        probe = pathlib.Path(directory) / "livez"
+        run("rustc", "--edition", "2021", "-o", probe, pathlib.Path(directory) / "main.rs")
+        for program, place in ((binary, entry[0]), (probe, check[0])):
+            needed = re.findall(r"(/\S+) \(0x", run("ldd", program).stdout)
+            for source, place in [(program, place), *((library, library) for library in needed)]:
+                copy = image / str(place).lstrip("/")
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, copy)
+        for name in ("proc", "dev"):
+            (image / name).mkdir()
+        (image / "dev/null").touch()
+        os.chmod(image.parent, 0o755)
+        public, admin = free_port(), free_port()
+        environment = {
+            "SCANLOGIN_LISTEN": f"127.0.0.1:{public}", "SCANLOGIN_ADMIN_LISTEN": f"127.0.0.1:{admin}",
+            "SCANLOGIN_APP_JWT_SECRET": "a" * 32, "SCANLOGIN_TOKEN_SECRET": "t" * 32, "SCANLOGIN_DRAIN_SECONDS": "0",
+        }
+        # A mount namespace of its own: nothing of this is left behind.
+        enter = [*privileged, "unshare", "--mount", "sh", "-c",
+                 'mount --rbind "$0" "$0" && mount -t proc proc "$0/proc" && mount --bind /dev/null "$0/dev/null" && mount -o remount,bind,ro "$0" '
+                 '&& user=$1 && root=$0 && shift && exec env -i "$@"']
+        inside = lambda command: [*enter, str(image), user, *(f"{k}={v}" for k, v in environment.items()), "/usr/sbin/chroot", f"--userspec={user}", str(image), *command]
+        service = subprocess.Popen(inside(entry), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        try:
+            healthy = False
+            for _ in range(100):
+                healthy = run(*inside(check)).returncode == 0
+                if healthy or service.poll() is not None:
+                    break
+                time.sleep(0.2)
+            yield "the last stage starts on a read-only root, and its health check says so", None if healthy else said(service)
+            if not healthy:
+                return
+            status = pathlib.Path(f"/proc/{service.pid}/status").read_text()
+            ids = re.findall(r"^(?:Uid|Gid):\s+(\d+)", status, flags=re.M)
+            yield "it runs as the image's user", None if ":".join(ids) == user else status
+            capabilities = re.search(r"^CapEff:\s+(\w+)$", status, flags=re.M).group(1)
+            yield "it needs no capability", None if int(capabilities, 16) == 0 else capabilities
+        finally:
+            run(*privileged, "kill", service.pid)
+            code = service.wait(20)
+        yield "it ends well when it is told to stop", None if code == 0 else f"{code}"
+
+
+def said(process):
+    process.terminate()
+    return process.communicate(timeout=20)[1]
 
 
 class Answer(http.server.BaseHTTPRequestHandler):
@@ -192,4 +294,4 @@ def variables(root):
             yield f"{path.relative_to(root)} names variables that exist", ", ".join(sorted(unknown)) or None
 
 
-CHECKS = [dockerfile, health_check, compose, compose_parts, nginx, unit, variables]
+CHECKS = [dockerfile, health_check, build_context, final_stage, compose, compose_parts, nginx, unit, variables]

@@ -106,13 +106,15 @@ def verdict(url, expr, start, end):
 
 
 def exposed(admins):
-    """{name: type} and {name: labels} of what the instances show."""
+    """{name: type} and {name: {label: values}} of what the instances show."""
     types, labels = {}, {}
     for admin in admins:
         text = get(f"http://{admin}/metrics")
         types |= dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, flags=re.M))
         for name, body in re.findall(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? \S+", text, flags=re.M):
-            labels.setdefault(name, set()).update(re.findall(r'(\w+)="', body))
+            of = labels.setdefault(name, {})
+            for label, value in re.findall(r'(\w+)="([^"]*)"', body):
+                of.setdefault(label, set()).add(value)
     return types, labels
 
 
@@ -130,9 +132,12 @@ def against_contract(admins):
             yield f"{name} is a {types[name]}, not a {kind}"
         else:
             series = name + (contract.SUFFIXES.get(kind) or ("",))[-1]
-            found = labels.get(series, set())
-            if found != set(wanted) and found:
+            found = labels.get(series, {})
+            if set(found) != set(wanted) and found:
                 yield f"{name} has the labels {sorted(found)}, not {sorted(wanted)}"
+            for label, values in wanted.items():
+                if values is not None and (strange := found.get(label, set()) ^ set(values)):
+                    yield f"{name} {label}: contract and service differ in {sorted(strange)}"
 
 
 def main():
@@ -146,17 +151,29 @@ def main():
     parser.add_argument("--results", type=pathlib.Path, help="write every answer there, as JSON")
     parser.add_argument("command", nargs="*")
     arguments = parser.parse_args()
-    promql.GRAFANA["$__rate_interval"] = arguments.window
 
-    results = [(f"contract: {problem}", True) for problem in against_contract(arguments.admin)]
-    kept = []
-    with prometheus(arguments.admin, arguments.interval) as url:
-        start = time.time()
-        if arguments.command:
-            code = subprocess.run(arguments.command).returncode
-            results.append((f"command: {arguments.command[0]} ended with {code}", code != 0))
-        else:
+    def during():
+        if not arguments.command:
             time.sleep(arguments.seconds)
+            return
+        code = subprocess.run(arguments.command).returncode
+        yield f"command: {arguments.command[0]} ended with {code}", code != 0
+
+    return ask_everything(
+        arguments.admin, during, arguments.expect, arguments.quiet, arguments.results, interval=arguments.interval, window=arguments.window)
+
+
+def ask_everything(admins, during, expect=(), quiet=(), results=None, only=None, interval=1, window="30s"):
+    """Scrapes while `during` goes on, then asks; `during` yields (what, whether it is bad). The exit code.
+
+    `only`: no critical alert but these may have fired.
+    """
+    promql.GRAFANA["$__rate_interval"] = window
+    found = [(f"contract: {problem}", True) for problem in against_contract(admins)]
+    kept = []
+    with prometheus(admins, interval) as url:
+        start = time.time()
+        found += during()
         end = time.time()
         answers = {}
         for board in boards(ROOT).values():
@@ -165,8 +182,8 @@ def main():
                     continue
                 expr = promql.plain(expr)
                 answers[where] = verdict(url, expr, start, end)
-            kept += panels_with_data(url, board, start, end) if arguments.results else []
-        results += [(f"dashboard: {where}: {answer}", answer not in ("data", "NaN")) for where, answer in answers.items()]
+            kept += panels_with_data(url, board, start, end) if results else []
+        found += [(f"dashboard: {where}: {answer}", answer not in ("data", "NaN")) for where, answer in answers.items()]
         # An alert that is silent has no data by design; what it looks at must be there.
         recorded = {rule["record"] for rule in rules(ROOT) if "record" in rule}
         for name, rule in alerts(ROOT).items():
@@ -174,20 +191,23 @@ def main():
             parts += sorted(n for n in promql.metric_names(rule["expr"]) if n not in recorded and not re.search(rf"\b{n}\{{", rule["expr"]))
             for part in parts:
                 answer = verdict(url, part, start, end)
-                results.append((f"alert: {name} looks at {part}: {answer}", answer == "empty" or answer not in ("data", "NaN")))
+                found.append((f"alert: {name} looks at {part}: {answer}", answer == "empty" or answer not in ("data", "NaN")))
         history = ask(url, "query_range", query='ALERTS{alertstate="firing"}', start=start, end=end, step=1)["result"]
         fired = {series["metric"]["alertname"] for series in history}
         firing = {s["metric"]["alertname"] for s in ask(url, "query", query='ALERTS{alertstate="firing"}')["result"]}
-        results += [(f"alert: {name} was to fire", name not in fired) for name in arguments.expect]
-        results += [(f"alert: {name} was to be silent at the end", name in firing) for name in arguments.quiet]
-    for what, bad in results:
+        found += [(f"alert: {name} was to fire", name not in fired) for name in expect]
+        found += [(f"alert: {name} was to be silent at the end", name in firing) for name in quiet]
+        if only is not None:
+            critical = {name for name, rule in alerts(ROOT).items() if rule["labels"]["severity"] == "critical"}
+            found.append((f"alert: no other critical one fires: {sorted(fired & critical)}", not fired & critical <= set(only)))
+    for what, bad in found:
         if bad or what.endswith(": NaN"):
             print(f"{'FAIL' if bad else 'note'} {what}")
     print(f"fired: {', '.join(sorted(fired)) or 'none'}; at the end: {', '.join(sorted(firing)) or 'none'}")
-    if arguments.results:
-        arguments.results.write_text(json.dumps({"start": start, "end": end, "panels": kept, "alerts": history}))
-    failed = sum(1 for _, bad in results if bad)
-    print(f"ops live: {len(results) - failed} passed, {failed} failed")
+    if results:
+        results.write_text(json.dumps({"start": start, "end": end, "panels": kept, "alerts": history}))
+    failed = sum(1 for _, bad in found if bad)
+    print(f"ops live: {len(found) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 

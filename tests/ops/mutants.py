@@ -7,7 +7,7 @@ import tempfile
 
 from check import execute, show
 
-COPIED = ("helm", "dashboards", "docs", "tests/ops", "Dockerfile", ".dockerignore")
+COPIED = ("helm", "dashboards", "docs", "tests/ops", "tests/it", "tests/fuzz", "src", "loadtest", "Dockerfile", ".dockerignore", "Cargo.toml", "Cargo.lock")
 
 # check, file, what stands there, what to write instead, a word of the red line. An empty "what stands there" appends.
 MUTANTS = [
@@ -18,13 +18,13 @@ MUTANTS = [
     ("chart.renders", "helm/templates/deployment.yaml", "path: /livez\n              port: admin\n            periodSeconds: 10", "path: /readyz\n              port: admin\n            periodSeconds: 10", "liveness"),
     ("chart.renders", "helm/templates/deployment.yaml", "mountPath: /run/secrets/scanlogin/{{ .name }}", "mountPath: /run/secrets/{{ .name }}", "mounted"),
     ("chart.renders", "helm/values.yaml", "confirm: required", "confirm: \"off\"", "confirmation"),
-    ("chart.rules_know_the_limit", "helm/templates/prometheusrule.yaml", 'replace "200000"', 'replace "300000"', "capacity"),
     ("chart.manifests", "helm/templates/deployment.yaml", "imagePullPolicy:", "imagePullPolicies:", "imagePullPolicies"),
     ("chart.golden", "helm/templates/service.yaml", "appProtocol: http", "appProtocol: https", "golden"),
     ("chart.golden", "tests/ops/golden/full.yaml", "averageUtilization: 70", "averageUtilization: 71", "golden full"),
     ("chart.copied", "helm/dashboards/logins.json", "schemaVersion", "schemaversion", "logins.json"),
     ("chart.copied", "helm/rules/rules.yaml", "", "# later\n", "rules.yaml"),
     ("chart.variables", "helm/templates/configmap.yaml", "SCANLOGIN_MAX_WAITING", "SCANLOGIN_MAX_SOCKETS", "SCANLOGIN_MAX_SOCKETS"),
+    ("chart.variables", "helm/templates/configmap.yaml", "  SCANLOGIN_LOG_LINES_PER_SECOND: {{ .logLinesPerSecond | int64 | quote }}\n", "", "SCANLOGIN_LOG_LINES_PER_SECOND"),
     ("chart.refusals", "helm/values.schema.json", '"required"\n', '"required",\n            "maybe"\n', "confirm=maybe"),
     ("chart.refusals", "helm/templates/_helpers.tpl", "ne (len $token) 1", "gt (len $token) 2", "token"),
     ("chart.schema_covers", "helm/values.yaml", "replicaCount: 2", "replicaCount: 2\n# More.\nreplicas: 3", "differ"),
@@ -54,11 +54,18 @@ MUTANTS = [
     ("alerts.runbook", "dashboards/rules.yaml", "runbook.md#scanloginabsent", "runbook.md#scanloginfull", "leads to"),
     ("alerts.links", "docs/runbook.md", "operations.md#proxies", "operations.md#proxy", "operations.md#proxy"),
     ("alerts.cases", "dashboards/rules.yaml", "scanlogin_registry_mailbox > 1000", "scanlogin_registry_mailbox > 9000", "ScanloginRegistryBacklog: it stays full"),
+    ("alerts.cases", "dashboards/rules.yaml", "(rate(scanlogin_event_loop_lag_seconds_bucket[5m]))) > 0.1", "(rate(scanlogin_event_loop_lag_seconds_bucket[5m]))) > 5", "ScanloginEventLoopLag"),
+    ("alerts.cases", "dashboards/rules.yaml", "0.8 * scanlogin_max_waiting_sockets", "0.9 * scanlogin_max_waiting_sockets", "ScanloginNearCapacity"),
     ("alerts.cases", "dashboards/rules.yaml", "expr: scanlogin_draining == 1\n        for: 5m", "expr: scanlogin_draining == 1\n        for: 0m", "ScanloginDrainStuck"),
     ("alerts.cases", "tests/ops/alerts.yaml", "    a missed scrape:\n", "    a scrape:\n      labels: {}\n      fires: [1]\n", "ScanloginInstanceDown"),
     ("deploy.dockerfile", "Dockerfile", "WORKDIR /build", "WORKDIR build", "hadolint"),
     ("deploy.dockerfile", "Dockerfile", "USER 65532:65532\n", "", "user"),
     ("deploy.dockerfile", ".dockerignore", "*\n!Cargo.toml", "!Cargo.toml", "allow-list"),
+    ("deploy.dockerfile", "Dockerfile", "rust:1.91-bookworm", "rust:1.90-bookworm", "toolchain"),
+    ("deploy.build_context", ".dockerignore", "!src\n", "!src/main.rs\n", "compiles"),
+    ("deploy.build_context", ".dockerignore", "!src\n", "!src\n!docs\n", "nothing else"),
+    ("deploy.final_stage", "Dockerfile", 'ENTRYPOINT ["/usr/local/bin/scanlogin"]', 'ENTRYPOINT ["/usr/local/bin/scanlogin", "--nonsense"]', "starts on a read-only root"),
+    ("deploy.final_stage", "Dockerfile", "USER 65532:65532", "USER 0:0", "capability"),
     ("deploy.health_check", "Dockerfile", "GET /livez", "GET /health", "on 200"),
     ("deploy.health_check", "Dockerfile", "exit(!healthy()", "exit(healthy()", "on 200"),
     ("deploy.compose", "docs/compose.yaml", "./nginx.conf", "./nginx.cfg", "nginx.cfg"),
@@ -92,7 +99,7 @@ def run(root):
             copy = pathlib.Path(directory)
             for entry in COPIED:
                 if (root / entry).is_dir():
-                    shutil.copytree(root / entry, copy / entry, ignore=shutil.ignore_patterns("__pycache__"))
+                    shutil.copytree(root / entry, copy / entry, ignore=shutil.ignore_patterns("__pycache__", "target", "node_modules"))
                 else:
                     (copy / entry).parent.mkdir(parents=True, exist_ok=True)
                     shutil.copy(root / entry, copy / entry)

@@ -68,8 +68,8 @@ def bands(history, start, end):
         yield f'<rect x="{x(min(moments)):.1f}" y="{y}" width="{max(2, x(max(moments)) - x(min(moments))):.1f}" height="12" fill="#b00" opacity="0.6"/>'
 
 
-def main():
-    results, out, title, *wanted = sys.argv[1:]
+def draw(results, out, title, wanted):
+    """The panels of these titles, into a file."""
     data = json.loads(pathlib.Path(results).read_text())
     start, end = data["start"], data["end"]
     found = {panel["panel"]: panel for panel in data["panels"]}
@@ -90,4 +90,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    draw(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:])

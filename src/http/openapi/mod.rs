@@ -7,10 +7,11 @@
 //! Not utoipa: its macros want each status and code written again at each handler, a second source
 //! beside the error enum, and they make no routes.
 
+pub(super) mod example;
 mod operation;
 mod render;
 
 pub(super) use self::{
-    operation::{Auth, Operation, Place, schema},
+    operation::{Auth, Operation, Place, Tag, schema},
     render::document,
 };

@@ -16,6 +16,55 @@ pub(in crate::http) enum Auth {
     WebToken,
 }
 
+/// Who calls it: the chapters of `/docs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) enum Tag {
+    /// The page that waits.
+    Browser,
+    /// The app.
+    Phone,
+    /// Whoever is shown a web token.
+    Backend,
+    /// Whoever is curious, and the systems of phones.
+    Files,
+    /// The demo's own pages.
+    Demo,
+}
+
+impl Tag {
+    /// In the order of a login.
+    pub(super) const ALL: [Self; 5] =
+        [Self::Browser, Self::Phone, Self::Backend, Self::Files, Self::Demo];
+
+    /// As chapters are called.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Browser => "Browser",
+            Self::Phone => "Phone",
+            Self::Backend => "Backend",
+            Self::Files => "Files",
+            Self::Demo => "Demo",
+        }
+    }
+
+    /// One sentence.
+    pub(super) const fn description(self) -> &'static str {
+        match self {
+            Self::Browser => {
+                "What `<scan-login>` calls, from the page that wants somebody to log in."
+            }
+            Self::Phone => {
+                "What the app calls for the user who is logged in to it. `scanlogin token` makes an app token for trying things."
+            }
+            Self::Backend => {
+                "What is asked about web tokens, by a page or by the server behind it."
+            }
+            Self::Files => "What is served to anybody.",
+            Self::Demo => "What is there only with `SCANLOGIN_DEMO`.",
+        }
+    }
+}
+
 /// Where a parameter stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) enum Place {
@@ -52,6 +101,7 @@ pub(in crate::http) struct Success {
 /// One method of one path.
 pub(in crate::http) struct Operation {
     pub(super) id: &'static str,
+    pub(super) tag: Tag,
     pub(super) summary: &'static str,
     pub(super) description: Option<&'static str>,
     pub(super) auth: Option<Auth>,
@@ -68,9 +118,10 @@ pub(in crate::http) fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) ->
 
 impl Operation {
     /// An operation with this id and one line that says what it does.
-    pub(in crate::http) fn new(id: &'static str, summary: &'static str) -> Self {
+    pub(in crate::http) fn new(tag: Tag, id: &'static str, summary: &'static str) -> Self {
         Self {
             id,
+            tag,
             summary,
             description: None,
             auth: None,

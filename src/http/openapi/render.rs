@@ -6,7 +6,7 @@ use actix_web::{body::MessageBody, http::header};
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::operation::{Auth, Operation, Place, Success};
+use super::operation::{Auth, Operation, Place, Success, Tag};
 use crate::{error::ApiError, http::endpoints::Endpoint};
 
 const DESCRIPTION: &str = "A browser opens `/ws` and shows the key that it gets as a QR code; a \
@@ -16,7 +16,8 @@ const DESCRIPTION: &str = "A browser opens `/ws` and shows the key that it gets 
      `Referrer-Policy`, `Content-Security-Policy` and `Cross-Origin-Resource-Policy`. A path that \
      does not exist is answered 404 with code -5, a method that a path does not take 405 with code \
      -5 and `Allow`, a CORS preflight 200, or 400 where the origin is not listed. What is not HTTP, \
-     or not complete within 5 s, is answered 400 or 408 without a body.";
+     or not complete within 5 s, is answered 400 or 408 without a body. A \
+     GET whose `Accept` prefers `text/html` to `application/json` gets a refusal as a page.";
 
 /// The document for these endpoints.
 pub(in crate::http) fn document(endpoints: &[Endpoint]) -> Value {
@@ -49,6 +50,7 @@ pub(in crate::http) fn document(endpoints: &[Endpoint]) -> Value {
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "servers": [{ "url": "/" }],
+        "tags": Tag::ALL.map(|tag| json!({ "name": tag.name(), "description": tag.description() })),
         "paths": paths,
         "components": {
             "schemas": generator.take_definitions(true),
@@ -78,6 +80,7 @@ fn bearer(description: &str) -> Value {
 fn operation(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     let mut out = json!({
         "operationId": operation.id,
+        "tags": [operation.tag.name()],
         "summary": operation.summary,
         "responses": responses(operation, generator),
     });

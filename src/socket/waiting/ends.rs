@@ -8,10 +8,11 @@ use super::{Ctx, Phase, Pushed, Waiting, Worker};
 use crate::{
     clock::Timestamp,
     close::Close,
+    journal::Ended,
     login::{Because, Held, OwnerRefusal, Protocol, State},
     metrics::LoginOutcome,
     protocol::ServerMessage,
-    registry::{ConnId, Detach, Leave, Reschedule, Unregister, Wake, ended},
+    registry::{ConnId, Detach, Leave, Reschedule, Unregister, Wake},
     store::{
         EndDone, StoreError,
         outbox::{Cause, Revocation},
@@ -36,8 +37,7 @@ impl Waiting {
     pub(super) fn end(&mut self, outcome: LoginOutcome, close: Close, ctx: &mut Ctx) {
         if let Some(held) = self.held.take() {
             self.unregister(&held);
-            let waited = self.now().since(held.created);
-            ended(&self.worker.metrics, held.id, outcome, waited);
+            self.worker.journal.ended(&Ended::of(&held, outcome, self.now()));
         }
         self.close(close, ctx);
     }
@@ -105,7 +105,7 @@ impl Waiting {
         let (worker, conn) = (self.worker.clone(), self.conn);
         let under_way = worker.background.begin();
         actix_rt::spawn(async move {
-            let Held { id, epoch, created, deadline, .. } = *held;
+            let Held { id, epoch, deadline, .. } = *held;
             let carried = worker.store.carries_subscriptions();
             let mut forget =
                 carried && worker.registry.ask(Leave { id, conn }).await.is_ok_and(|own| own);
@@ -136,7 +136,11 @@ impl Waiting {
                     Err(_) => break LoginOutcome::Undelivered,
                 }
             };
-            ended(&worker.metrics, id, outcome, worker.store.now().since(created));
+            worker.journal.ended(&Ended {
+                approved: Some(what.approved),
+                pushed: Some(what.pushed),
+                ..Ended::of(&held, outcome, worker.store.now())
+            });
             drop(under_way);
         });
     }
@@ -183,6 +187,6 @@ pub(in crate::socket) async fn leave(
     };
     worker.registry.tell(Unregister { id, conn });
     if let Some(outcome) = outcome {
-        ended(&worker.metrics, id, outcome, worker.store.now().since(held.created));
+        worker.journal.ended(&Ended::of(&held, outcome, worker.store.now()));
     }
 }

@@ -103,7 +103,8 @@ impl Waiting {
                 let open = matches!(self.phase, Phase::Waiting | Phase::Scanned(_));
                 if open {
                     let Scan { user, number, .. } = scan;
-                    let what = Pushed { user, approved: login.changed, facts: login.facts };
+                    let (approved, pushed) = (login.changed, self.now());
+                    let what = Pushed { user, approved, pushed, facts: login.facts };
                     match self.worker.config.deliver {
                         Deliver::Token => self.push(collect_until, what, number, &sealed, ctx),
                         Deliver::Ticket => self.push_ticket(collect_until, &what, number, &sealed),

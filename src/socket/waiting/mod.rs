@@ -67,6 +67,7 @@ enum Phase {
 struct Pushed {
     user: String,
     approved: Timestamp,
+    pushed: Timestamp,
     facts: Option<Facts>,
 }
 

@@ -27,10 +27,14 @@ const PROBLEMS = {
   '-7': 'The service refused: this login belongs to somebody else, or this page’s address is not allowed to ask.',
 };
 
+// Said as what it means for the person, not as what was measured.
 const FLAGS = {
   address_differs: 'The computer is on another network than this phone.',
   address_known_to_user: 'You have logged in from that address before.',
 };
+const SAME_NETWORK = 'The computer is on the same network as this phone.';
+// What speaks for the login looks calm, what speaks against it does not.
+const CALM = [FLAGS.address_known_to_user, SAME_NETWORK];
 
 const RECEIPT_PATIENCE_MS = 180_000;
 
@@ -159,13 +163,16 @@ async function submit(event) {
   }
 }
 
+// The screen on which phishing succeeds or fails. Whoever sends somebody a code of their own hopes for a tap
+// without a look, so: the page's address comes first (the one fact that the attacker cannot choose where origins are
+// listed), then what a person can compare with the computer before them, then what speaks against it, in words.
+// Nothing is preselected, no button is the big one, and closing the app decides nothing: that login expires.
 function askPerson(user, { claim, browser = {}, flags = [], match }) {
   const facts = [
+    ['Page', browser.origin || 'not told'],
     ['Browser', browser.browser_name],
     ['Address', browser.ip],
-    ['Page', browser.origin],
     ['Asked', browser.age_ms === undefined ? undefined : ago(browser.age_ms)],
-    ['Details', browser.user_agent],
   ];
   $('facts').replaceChildren(...facts.filter(([, value]) => value).map(([name, value]) => {
     const row = document.createElement('div');
@@ -173,20 +180,26 @@ function askPerson(user, { claim, browser = {}, flags = [], match }) {
     row.append(Object.assign(document.createElement('dd'), { textContent: value }));
     return row;
   }));
-  $('flags').replaceChildren(...flags.map((flag) => Object.assign(document.createElement('li'), {
-    textContent: FLAGS[flag] ?? flag.replaceAll('_', ' '),
-    className: flag === 'address_known_to_user' ? 'calm' : '',
+  // A flag of a later version is shown as it is called: better than not at all.
+  const words = flags.map((flag) => FLAGS[flag] ?? flag.replaceAll('_', ' '));
+  if (browser.ip && !flags.includes('address_differs')) words.push(SAME_NETWORK);
+  $('flags').replaceChildren(...words.map((text) => Object.assign(document.createElement('li'), {
+    textContent: text,
+    className: CALM.includes(text) ? 'calm' : '',
   })));
-  $('flags').hidden = flags.length === 0;
+  $('flags').hidden = words.length === 0;
+  // For whoever wants to know; nobody compares it with anything.
+  $('user-agent').textContent = browser.user_agent ?? '';
+  $('details').hidden = !browser.user_agent;
   $('match').hidden = !match;
   $('digits').value = '';
+  $('digits-problem').hidden = true;
   show('confirm', `A browser asks to be logged in as ${user.name}.`);
   $('headline').focus();
 
   $('approve').onclick = () => decide(async () => {
     const digits = $('digits').value.trim();
     if (match && !/^[0-9]{2}$/.test(digits)) {
-      $('digits').focus();
       throw Object.assign(new Error('Type the two digits that the computer shows.'), { code: 'digits' });
     }
     const body = match ? { claim, match: digits } : { claim };
@@ -200,18 +213,27 @@ function askPerson(user, { claim, browser = {}, flags = [], match }) {
 }
 
 async function decide(action) {
-  if (action.busy) return;
   $('approve').disabled = $('decline').disabled = true;
+  $('problem').hidden = $('digits-problem').hidden = true;
   try {
     await action();
   } catch (error) {
     // A wrong number, or a line that broke: the question still stands.
-    if (['digits', 'network', -4, -6].includes(error.code) || error.triesLeft > 0) complain(error);
+    if (error.code === 'digits' || error.triesLeft > 0) askAgain(error);
+    else if (['network', -4, -6].includes(error.code)) complain(error);
     else if (error.triesLeft === 0) show('denied', 'Three wrong numbers: that browser was told no. Nobody was logged in.');
     else fail(error);
-    $('digits').value = '';
   }
   $('approve').disabled = $('decline').disabled = false;
+}
+
+/** Beside the field that is to be filled in again: at the top nobody would see it. */
+function askAgain(error) {
+  main.dataset.code = error.code;
+  $('digits-problem').textContent = error.message;
+  $('digits-problem').hidden = false;
+  $('digits').value = '';
+  $('digits').focus();
 }
 
 function ago(ms) {

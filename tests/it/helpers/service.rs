@@ -65,6 +65,14 @@ impl Settings {
         self
     }
 
+    /// Nothing but these.
+    pub(crate) fn only(self, names: &[&str]) -> Self {
+        let kept = |name: &String| {
+            name.strip_prefix("SCANLOGIN_").is_some_and(|name| names.contains(&name))
+        };
+        Self(self.0.into_iter().filter(|(name, _)| kept(name)).collect())
+    }
+
     pub(crate) fn config(&self) -> Config {
         match Values::read(["scanlogin".into()], self.0.clone()) {
             Ok(Parsed::Run(values)) => {
@@ -221,6 +229,13 @@ impl Process {
     /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().expect("never poisoned").join("\n")
+    }
+
+    /// The lines with this message that it has logged so far, as JSON.
+    pub(crate) fn logged(&self, message: &str) -> Vec<serde_json::Value> {
+        let log = self.log.lock().expect("never poisoned");
+        let lines = log.iter().filter_map(|line| serde_json::from_str(line).ok());
+        lines.filter(|line: &serde_json::Value| line["fields"]["message"] == message).collect()
     }
 
     /// SIGKILL.

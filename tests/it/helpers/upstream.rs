@@ -21,6 +21,7 @@ pub(crate) struct Heard {
     pub(crate) path: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
+    pub(crate) bytes: web::Bytes,
 }
 
 impl Heard {
@@ -142,11 +143,13 @@ impl Drop for Upstream {
     }
 }
 
-async fn serve(request: HttpRequest, body: String, state: web::Data<State>) -> HttpResponse {
+async fn serve(request: HttpRequest, bytes: web::Bytes, state: web::Data<State>) -> HttpResponse {
     let headers = request.headers().iter();
     let headers = headers
         .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()));
-    let heard = Heard { path: request.path().into(), headers: headers.collect(), body };
+    let (path, headers) = (request.path().into(), headers.collect());
+    let body = String::from_utf8_lossy(&bytes).into_owned();
+    let heard = Heard { path, headers, body, bytes };
     state.heard.lock().expect("never poisoned").push(heard.clone());
     let answering = state.answering.lock().expect("never poisoned").clone();
     let mut reply = answering(&heard);

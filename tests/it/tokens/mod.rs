@@ -4,7 +4,7 @@ mod app_keys;
 mod key_set;
 mod rotation;
 mod web_keys;
-mod webhook;
+pub(crate) mod webhook;
 mod webhook_fails;
 mod webhook_revokes;
 

@@ -23,7 +23,7 @@ pub(super) const PATH: &str = "/tokens";
 pub(crate) const WEBHOOK_ACL: &str = "+zadd +zrem +zcard +zscore +zrangebyscore +pexpire";
 
 /// A server that makes tokens from its user's name.
-pub(super) async fn maker() -> Upstream {
+pub(crate) async fn maker() -> Upstream {
     Upstream::start(|heard| Reply::Json(json!({ "token": token_for(heard), "expires_in": 60 })))
         .await
 }
@@ -32,7 +32,7 @@ pub(super) fn token_for(heard: &Heard) -> String {
     format!("made for {}", heard.json()["user"].as_str().expect("a user"))
 }
 
-pub(super) fn hooked(settings: Settings, upstream: &Upstream) -> Settings {
+pub(crate) fn hooked(settings: Settings, upstream: &Upstream) -> Settings {
     settings
         .without("TOKEN_SECRET")
         .with("TOKEN_WEBHOOK_URL", &upstream.url(PATH))

@@ -14,7 +14,7 @@ class StillLoggedIn:
 
     def __call__(self, request):
         token = request.session.get("scanlogin_token")
-        if token and time.time() - request.session["scanlogin_asked"] > settings.SCANLOGIN_ASK_EVERY_SECONDS:
+        if token and time.time() - request.session["scanlogin_asked"] > settings.ASK_EVERY_SECONDS:
             try:
                 if tokens.ask(token) is None:
                     logout(request)

@@ -48,12 +48,12 @@ TIME_ZONE = "UTC"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
 
 # The address under which this server reaches scanlogin, and the one under which browsers do ("": the page's own).
-SCANLOGIN_URL = os.environ.get("SERVICE", "http://127.0.0.1:8080")
-SCANLOGIN_PUBLIC_URL = os.environ.get("PUBLIC_SERVICE", SCANLOGIN_URL)
+SERVICE_URL = os.environ.get("SERVICE", "http://127.0.0.1:8080")
+SERVICE_PUBLIC_URL = os.environ.get("PUBLIC_SERVICE", SERVICE_URL)
 SCANLOGIN_TOKEN_ISSUER = os.environ.get("ISSUER", "scanlogin")
 SCANLOGIN_TOKEN_AUDIENCE = os.environ.get("AUDIENCE", "shop")
 # How long a session of ours may outlive its web login.
-SCANLOGIN_ASK_EVERY_SECONDS = int(os.environ.get("ASK_EVERY_SECONDS", "60"))
+ASK_EVERY_SECONDS = int(os.environ.get("ASK_EVERY_SECONDS", "60"))
 # How /me checks a token: "ask" the service, or "jwks" by its public keys.
 VERIFY = os.environ.get("VERIFY", "ask")
 # The secret of the app's own tokens: SCANLOGIN_APP_JWT_SECRET of the service.

@@ -31,6 +31,13 @@ def ask(token: str) -> str | None:
         raise
 
 
+def call(method: str, path: str, token: str):
+    request = urllib.request.Request(
+        settings.SERVICE_URL + path, method=method, headers={"Authorization": f"Bearer {token}"}
+    )
+    return urllib.request.urlopen(request, timeout=PATIENCE_SECONDS)
+
+
 def log_out(token: str) -> None:
     """Ends the web login everywhere. Where the service is away the token lives on: it is nobody's but this server's."""
     try:
@@ -39,17 +46,10 @@ def log_out(token: str) -> None:
         pass
 
 
-def call(method: str, path: str, token: str):
-    request = urllib.request.Request(
-        settings.SCANLOGIN_URL + path, method=method, headers={"Authorization": f"Bearer {token}"}
-    )
-    return urllib.request.urlopen(request, timeout=PATIENCE_SECONDS)
-
-
 @cache
 def key_set() -> jwt.PyJWKClient:
     """The service's public keys, fetched when needed and kept for five minutes."""
-    return jwt.PyJWKClient(f"{settings.SCANLOGIN_URL}/.well-known/jwks.json", lifespan=300, timeout=PATIENCE_SECONDS)
+    return jwt.PyJWKClient(f"{settings.SERVICE_URL}/.well-known/jwks.json", lifespan=300, timeout=PATIENCE_SECONDS)
 
 
 def by_key_set(token: str) -> str | None:

@@ -31,7 +31,7 @@ def unless_away(view):
 @require_GET
 def home(request: HttpRequest):
     """A page with the element; what it knows of its user is Django's own session."""
-    return render(request, "home.html", {"service": settings.SCANLOGIN_PUBLIC_URL})
+    return render(request, "home.html", {"service": settings.SERVICE_PUBLIC_URL})
 
 
 @require_POST

@@ -1,0 +1,48 @@
+//! How late a thread's event loop is: a task that wants to wake up, and sees when it did.
+//!
+//! Whatever holds a thread up (a long loop of ours, a core that others use) holds all of its sockets
+//! up; from outside that looks like a slow Redis.
+
+use std::time::Duration;
+
+use crate::{clock::Clock, metrics::Thread};
+
+/// Between two looks: four times a second cost nothing that could be measured.
+const PERIOD: Duration = Duration::from_millis(250);
+
+/// Measures the calling thread for as long as it lives.
+pub async fn watch(thread: Thread, clock: Clock) {
+    let runtime = tokio::runtime::Handle::current().metrics();
+    loop {
+        let asleep = clock.now();
+        tokio::time::sleep(PERIOD).await;
+        thread.observe(clock.now().since(asleep).saturating_sub(PERIOD), &runtime);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+
+    #[tokio::test]
+    async fn a_thread_that_is_held_up_shows_it() {
+        let metrics = Metrics::new();
+        let watching = tokio::spawn(watch(metrics.threads.of(0), Clock::system()));
+        tokio::task::yield_now().await;
+        std::thread::sleep(4 * PERIOD);
+        let value = |series: &str| -> f64 {
+            let text = metrics.render();
+            let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+            line.unwrap_or_else(|| panic!("no {series}")).parse().expect("a number")
+        };
+        let count = "scanlogin_event_loop_lag_seconds_count{thread=\"0\"}";
+        while value(count) == 0.0 {
+            tokio::task::yield_now().await;
+        }
+        let lag = value("scanlogin_event_loop_lag_seconds_sum{thread=\"0\"}");
+        assert!(lag >= (3 * PERIOD).as_secs_f64(), "{lag}");
+        assert!(value("scanlogin_runtime_tasks{thread=\"0\"}") >= 1.0);
+        watching.abort();
+    }
+}
