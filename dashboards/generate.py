@@ -319,7 +319,7 @@ instances = dashboard("scanlogin-instances", "scanlogin: is an instance the prob
           "Means something above a thousand sockets: 1.5 to 2 KiB is what it is built for. The kernel's own 4.9 KB a socket are not in it, but count against a container's limit.",
           [("sum by (instance) (process_resident_memory_bytes) / sum by (instance) (clamp_min(scanlogin_waiting_sockets, 1))", PER_INSTANCE)], "bytes", []),
     panel("CPU",
-          "Cores used. Idle sockets cost next to nothing, so this follows logins and reconnects. One instance alone: a flood behind one address.",
+          "Cores used; counted in whole seconds, so it is rough over short times. Idle sockets cost next to nothing, so this follows logins and reconnects. One instance alone: a flood behind one address.",
           [("sum by (instance) (rate(process_cpu_seconds_total[$__rate_interval]))", PER_INSTANCE)], "short", ["ScanloginRegistryBacklog"], decimals=2),
     panel("Open files",
           "Against the limit, the upper line. Sockets plus a few dozen is right; more means that connections before the upgrade pile up.",

@@ -100,6 +100,8 @@ class People:
             await self.call("POST", f"/scan/{answer}", token, {"claim": scanned["claim"]})
             if plain:
                 web = await socket.receive_str()
+                # The server's Close, answered at once: that is the acknowledgement.
+                await socket.receive()
             elif answer == "deny":
                 return await self.hear(socket, "denied") and None
             else:
