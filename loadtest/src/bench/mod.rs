@@ -18,6 +18,7 @@ use crate::{
     economy,
     recorder::Recorder,
     target::{Error, Store, Target, Wanted, peer, redis, service},
+    visit::Visit,
 };
 
 /// What to measure, and for how long.
@@ -96,6 +97,8 @@ impl Part {
 
 /// Between the last connection and a look at the memory.
 const SETTLE: Duration = Duration::from_secs(4);
+/// Logins at each instance before any is counted.
+const FIRST_LOGINS: usize = 4;
 /// What a browser waits for where nothing is configured. The peer keeps its messages as long.
 const DEFAULT_WAIT: Duration = Duration::from_secs(120);
 /// What assembling, settling and the ends of loads may take together.
@@ -168,6 +171,10 @@ async fn alone(
     for instances in settings.instances.iter().filter(|_| measures(Part::Instances)) {
         let target = Target::start(&Wanted { instances: *instances, ..wanted.clone() })?;
         let crew = crew(&target, dialect)?;
+        // The first one teaches Redis the scripts.
+        for _ in 0..FIRST_LOGINS * *instances {
+            crew.clone().visit(Visit::LogIn(None)).await;
+        }
         if let Some(counted) = economy::count(&crew, &target).await? {
             figures.set(Row::CommandsSent(*instances), counted.sent_each());
             figures.set(Row::CommandsInside(*instances), counted.inside_each());
