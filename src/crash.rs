@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use futures_util::FutureExt;
 use tokio::sync::Notify;
 
 /// What every browser of an instance depends on: where one of these dies, the process ends, since
@@ -20,6 +21,8 @@ pub enum Part {
     Admin,
     /// It tells the webhook what must be revoked.
     Revoker,
+    /// One browser's socket: the exception. It may die alone, if it leaves nothing behind.
+    Socket,
 }
 
 impl fmt::Display for Part {
@@ -31,6 +34,7 @@ impl fmt::Display for Part {
             Self::Server => "the server",
             Self::Admin => "the admin server",
             Self::Revoker => "the webhook's task",
+            Self::Socket => "a socket",
         })
     }
 }
@@ -52,5 +56,10 @@ impl Crash {
             Some((doomed, now)) if *doomed == part => now.notified().await,
             _ => std::future::pending().await,
         }
+    }
+
+    /// Whether `part` is to die now; once.
+    pub fn has_come(&self, part: Part) -> bool {
+        self.comes(part).now_or_never().is_some()
     }
 }

@@ -117,6 +117,7 @@ impl Shared {
             issuer: self.issuer.clone(),
             webhook: self.webhook.clone(),
             facts: self.facts.clone(),
+            crash: self.crash.clone(),
         })
     }
 

@@ -332,7 +332,8 @@ impl Login {
         }
     }
 
-    /// Its owner ends it. `Ok(None)`: nobody had scanned, nothing stays.
+    /// Its owner ends it. `Ok(None)`: nobody had scanned, nothing stays (but see
+    /// [`Because::LeftElsewhere`]).
     ///
     /// # Errors
     /// Any [`OwnerRefusal`]: the caller acts on each.
@@ -351,6 +352,13 @@ impl Login {
             {
                 return Err(Box::new(self.refuse(OwnerRefusal::Early)));
             }
+            State::Waiting { .. } if because == Because::LeftElsewhere => {
+                let mut login = self.with(State::Waiting { deadline: now }, now);
+                login.epoch = epoch;
+                login.facts = None;
+                login.codes.hashes.clear();
+                return Ok(Some(login));
+            }
             State::Waiting { .. } => return Ok(None),
             State::Approved { .. } if because != Because::Lost => {
                 return Err(Box::new(self.refuse(OwnerRefusal::Approved)));
@@ -361,7 +369,7 @@ impl Login {
         let ending = match (&self.state, because) {
             (State::Approved { .. }, _) => Ending::Undelivered,
             (_, Because::Deadline) => Ending::Expired,
-            (_, Because::Left | Because::Lost) => Ending::Cancelled,
+            (_, Because::Left | Because::LeftElsewhere | Because::Lost) => Ending::Cancelled,
         };
         let until = now + RECEIPT;
         Ok(Some(Self { epoch, ..self.with(State::Ended { ending, until, scan }, now) }))

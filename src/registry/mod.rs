@@ -157,7 +157,9 @@ impl<A: Wakeable> Registry<A> {
     /// Puts an entry in, in the place of an older one.
     fn enter(&mut self, id: LoginId, entry: Entry<A>, ctx: &mut Context<Self>) {
         // On this thread the older socket hears of its take-over here; elsewhere from the record.
-        if self.entries.get(&id).is_some_and(|old| matches!(old.holder, Holder::Socket(_))) {
+        let other =
+            |old: &Entry<A>| old.conn != entry.conn && matches!(old.holder, Holder::Socket(_));
+        if self.entries.get(&id).is_some_and(other) {
             self.wake(id, Wake::TakenOver, ctx);
         }
         self.due.insert((entry.due, id));

@@ -1,6 +1,6 @@
 //! What a browser says that has no socket to say it on: a request at whichever instance.
 
-use std::{rc::Rc, time::Duration};
+use std::rc::Rc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -15,11 +15,7 @@ use crate::{
     store::ResumeDone,
 };
 
-/// How long the instance that held a login which nobody scanned has to hear that it is ours now. The
-/// end of such a login removes its record; who looked for it only then would take it for forgotten
-/// and make it again. A phone that scans in between has scanned what nobody can collect.
-const LET_GO: Duration = Duration::from_millis(500);
-/// Attempts to acknowledge while the browser's own resumes come between.
+/// Attempts while the browser's own resumes come between.
 const ATTEMPTS: u8 = 3;
 
 /// The messages.
@@ -78,22 +74,18 @@ async fn received(worker: &Worker, id: LoginId, proof: &Hash) -> Result<(), ApiE
 /// Takes the login over, so that nobody goes on with it, and ends it.
 async fn cancel(worker: &Rc<Worker>, secret: Resume) -> Result<(), ApiError> {
     let Resume { id, seed } = secret;
-    let done = worker.store.resume(id, &seed.proof()).await.map_err(|_| ApiError::StoreAway)?;
-    let ResumeDone::Resumed(login) = done else { return Err(ApiError::UnknownKey) };
-    let held = Box::new(Held::of(id, seed, &login));
-    let (conn, epoch) = (ConnId::next(), held.epoch);
-    let schedule = Waiting::schedule(&held, worker.store.now());
-    // The registry lives as long as the process.
-    let _ = worker.registry.ask(Register { id, conn, epoch, socket: None, schedule }).await;
-    let (worker, under_way) = (worker.clone(), worker.background.begin());
-    if !matches!(login.state, State::Waiting { .. }) {
-        leave(&worker, conn, held, Because::Left).await;
-        return Ok(());
+    let proof = seed.proof();
+    for _ in 0..ATTEMPTS {
+        let done = worker.store.resume(id, &proof).await.map_err(|_| ApiError::StoreAway)?;
+        let ResumeDone::Resumed(login) = done else { return Err(ApiError::UnknownKey) };
+        let held = Box::new(Held::of(id, seed.clone(), &login));
+        let (conn, epoch) = (ConnId::next(), held.epoch);
+        let schedule = Waiting::schedule(&held, worker.store.now());
+        // The registry lives as long as the process.
+        let _ = worker.registry.ask(Register { id, conn, epoch, socket: None, schedule }).await;
+        if leave(worker, conn, held, Because::LeftElsewhere).await {
+            return Ok(());
+        }
     }
-    actix_rt::spawn(async move {
-        tokio::time::sleep(LET_GO).await;
-        leave(&worker, conn, held, Because::Left).await;
-        drop(under_way);
-    });
-    Ok(())
+    Err(ApiError::StoreAway)
 }

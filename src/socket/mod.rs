@@ -35,6 +35,7 @@ use self::{
 use crate::{
     clock::{Clock, Timestamp},
     config::{Config, Confirm, Deliver, MatchWhen},
+    crash::Crash,
     error::ApiError,
     http::{Limits, client::Client},
     journal::Journal,
@@ -80,6 +81,8 @@ pub struct Worker {
     pub webhook: Option<Arc<Webhook>>,
     /// Seals what is known of a browser into its user's entry.
     pub facts: Arc<FactsKey>,
+    /// Makes a socket die, in a test.
+    pub crash: Crash,
 }
 
 impl Worker {

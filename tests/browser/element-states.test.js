@@ -89,11 +89,13 @@ story('a lost line, and its recovery', { env: ANY_ORIGIN, embed, proxied: true, 
 });
 
 story('no service, and its coming', { env: ANY_ORIGIN, embed: pageWith({ attributes: 'manual' }), proxied: true, expected: LINE_IS_DOWN }, async ({ open, host, proxy }) => {
-  const page = await open(host.origin);
+  // The longest pauses that chance may choose: the next attempt by itself must be far when the button is clicked.
+  const page = await open(host.origin, DESKTOP, (page) => page.addInitScript(() => (Math.random = () => 0.999)));
   await view(page, 'idle');
   proxy.goDown();
   await page.getByRole('button').click();
   await check(page, 'unavailable');
+  await page.waitForFunction(() => document.querySelector('scan-login').client.retryAt - Date.now() > 3_000);
   proxy.comeBack();
   await page.getByRole('button', { name: 'Try now' }).click();
   await view(page, 'waiting');

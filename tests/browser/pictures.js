@@ -11,7 +11,7 @@ import { readQrOf, scanAs, scanWithoutPage, state } from './support/screens.js';
 
 const FOLDER = `${ROOT}docs/pictures/`;
 const STYLE = '<style>body { font-family: system-ui; margin: 1.5rem } h1 { font-size: 1.25rem; margin: 0 0 1rem } scan-login { margin-inline: auto }</style>';
-const SCREENS = { desktop: { width: 600, height: 600, shown: 232 }, phone: { width: 390, height: 660, shown: 160 } };
+const SCREENS = { desktop: { width: 600, height: 640, shown: 232 }, phone: { width: 390, height: 690, shown: 160 } };
 const stops = [];
 
 /** A service with these settings, a line to it that can be cut, and somebody's page that embeds its element. */

@@ -108,6 +108,9 @@ async fn one_login_wanders_from_a_socket_to_a_stream_to_a_poll_and_back() {
     assert_eq!(socket.closed().await, Closed::Code(4002));
     let news = poll(a.address, &json!({ "resume": resume })).await;
     assert_eq!(news.body["frames"][0]["key"], key["key"]);
+    // Who polls is there if another poll comes.
+    let news = poll(a.address, &json!({ "resume": resume })).await;
+    assert_eq!(news.body["frames"][0]["key"], key["key"]);
     events.closes(4002).await;
     let mut socket = Browser::resume(b.address, resume).await;
     assert_eq!(socket.message().await["key"], key["key"]);
@@ -145,18 +148,26 @@ async fn who_cancels_at_any_instance_leaves_a_key_that_is_good_for_nothing() {
     let settings = || Settings::redis(&redis).with("CONFIRM", "required");
     let (a, b) = (Service::start(settings()).await, Service::start(settings()).await);
     let phone = Phone::of(a.address, "alice");
-    for scanned in [false, true] {
+    let ways = [(false, false), (true, false), (false, true), (true, true)];
+    for (so_far, (scanned, resumed)) in ways.into_iter().enumerate() {
         let (mut events, key) = Events::new(a.address).await;
+        if resumed {
+            // One that has just resumed does not give way to a socket that may be gone already.
+            drop(events);
+            nobody_waits(&a).await;
+            events = Events::open(a.address, &json!({ "resume": key["resume"] })).await;
+            events.frame_of("key").await;
+        }
         if scanned {
             assert_eq!(phone.scan(text(&key, "key")).await.codes(), (200, 101));
             events.frame_of("scanned").await;
         }
         let told = tell(b.address, text(&key, "resume"), "cancel").await;
         assert_eq!(told.codes(), (200, 100));
-        events.closes(4002).await;
-        counts(&[&a, &b], "cancelled", if scanned { 2.0 } else { 1.0 }).await;
         let late = phone.lent_to("bob").scan(text(&key, "key")).await;
-        assert_eq!(late.codes(), (404, -1));
+        assert_eq!(late.codes(), (404, -1), "from now on");
+        events.closes(4002).await;
+        counts(&[&a, &b], "cancelled", so_far as f64 + 1.0).await;
         let mut gone = Events::open(a.address, &json!({ "resume": key["resume"] })).await;
         gone.frame_of("expired").await;
         gone.closes(4000).await;

@@ -62,7 +62,7 @@ impl Waiting {
         let end = async move { store.end(id, epoch, because).await };
         ctx.spawn(end.into_actor(self).map(move |done, waiting, ctx| match done {
             Ok(EndDone::Ended { .. } | EndDone::Gone) => waiting.end(outcome, close, ctx),
-            Ok(EndDone::Refused(OwnerRefusal::Superseded, _)) => waiting.taken_over(ctx),
+            Ok(EndDone::Refused(OwnerRefusal::Superseded, _)) => waiting.superseded(ctx),
             Ok(EndDone::Refused(OwnerRefusal::Early, login)) => {
                 if let State::Waiting { deadline } | State::Scanned { deadline, .. } = login.state {
                     if let Some(held) = &mut waiting.held {
@@ -128,19 +128,23 @@ impl Waiting {
                             let delivered = Revocation::new(id, &what.user, Cause::Undelivered);
                             let _ = worker.store.outbox_done(&delivered).await;
                         }
-                        break LoginOutcome::Delivered;
+                        // Whoever took it over meanwhile finds it the user's, and counts it.
+                        break (stored != Err(OwnerRefusal::Superseded))
+                            .then_some(LoginOutcome::Delivered);
                     }
                     Err(_) if worker.store.now() < deadline => {
                         tokio::time::sleep(ACKNOWLEDGE_AGAIN).await;
                     }
-                    Err(_) => break LoginOutcome::Undelivered,
+                    Err(_) => break Some(LoginOutcome::Undelivered),
                 }
             };
-            worker.journal.ended(&Ended {
-                approved: Some(what.approved),
-                pushed: Some(what.pushed),
-                ..Ended::of(&held, outcome, worker.store.now())
-            });
+            if let Some(outcome) = outcome {
+                worker.journal.ended(&Ended {
+                    approved: Some(what.approved),
+                    pushed: Some(what.pushed),
+                    ..Ended::of(&held, outcome, worker.store.now())
+                });
+            }
             drop(under_way);
         });
     }
@@ -165,13 +169,13 @@ impl Waiting {
     }
 }
 
-/// Ends a login whose browser has left, and counts it.
+/// Ends a login whose browser has left, and counts it. `false`: another socket had taken it over.
 pub(in crate::socket) async fn leave(
     worker: &Worker,
     conn: ConnId,
     held: Box<Held>,
     because: Because,
-) {
+) -> bool {
     let id = held.id;
     let outcome = match worker.store.end(id, held.epoch, because).await {
         Ok(EndDone::Ended { undelivered: true }) => Some(LoginOutcome::Undelivered),
@@ -179,7 +183,8 @@ pub(in crate::socket) async fn leave(
         Ok(EndDone::Refused(OwnerRefusal::Approved | OwnerRefusal::Early, login)) => {
             // An approved login stays collectable.
             let held = Box::new(Held::of(id, held.seed.clone(), &login));
-            return worker.registry.tell(Detach { conn, held });
+            worker.registry.tell(Detach { conn, held });
+            return true;
         }
         Ok(EndDone::Refused(OwnerRefusal::Superseded, _)) => None,
         Ok(EndDone::Refused(OwnerRefusal::Over, _)) => Some(LoginOutcome::Cancelled),
@@ -189,4 +194,5 @@ pub(in crate::socket) async fn leave(
     if let Some(outcome) = outcome {
         worker.journal.ended(&Ended::of(&held, outcome, worker.store.now()));
     }
+    outcome.is_some()
 }

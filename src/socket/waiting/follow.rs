@@ -68,7 +68,7 @@ impl Waiting {
     pub(super) fn follow(&mut self, login: Login, wake: Wake, ctx: &mut Ctx) {
         let Some(held) = &self.held else { return };
         if login.epoch > held.epoch {
-            return self.taken_over(ctx);
+            return self.superseded(ctx);
         }
         let is_open = matches!(login.state, State::Waiting { .. } | State::Scanned { .. });
         if login.epoch < held.epoch && is_open && self.now() < held.deadline {

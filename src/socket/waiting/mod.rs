@@ -27,6 +27,7 @@ use super::{Seat, Worker, line::Line};
 use crate::{
     clock::Timestamp,
     close::Close,
+    crash::Part,
     keys::{Key, Resume},
     login::{Because, Facts, Held, Protocol, Scan},
     metrics::{LoginOutcome, ResumeResult},
@@ -97,6 +98,8 @@ pub struct Waiting {
     code: u32,
     unanswered_pings: u8,
     messages: u8,
+    /// Whether it resumes once more where another socket seems to have taken its login over.
+    may_contest: bool,
     /// When the counting of `messages` began: at first, when the request's head was there.
     minute: Timestamp,
     /// The beginning of a message that comes in pieces.
@@ -137,6 +140,7 @@ impl Waiting {
             code: 0,
             unanswered_pings: 0,
             messages: 0,
+            may_contest: false,
             minute: opened,
             fragments: None,
             _seat: seat,
@@ -296,6 +300,7 @@ impl Handler<Wake> for Waiting {
     type Result = ();
 
     fn handle(&mut self, wake: Wake, ctx: &mut Ctx) {
+        assert!(!self.worker.crash.has_come(Part::Socket), "told to crash");
         match wake {
             Wake::Changed | Wake::Found => self.read(wake, ctx),
             Wake::Missing => self.reclaim(ctx),
@@ -320,7 +325,7 @@ impl Handler<Wake> for Waiting {
                 Phase::Ticketed => self.read(wake, ctx),
                 _ => {}
             },
-            Wake::TakenOver => self.taken_over(ctx),
+            Wake::TakenOver => self.superseded(ctx),
             Wake::Drain => self.drain(ctx),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, time::Duration};
 
-use actix::{ActorFutureExt, AsyncContext, WrapFuture};
+use actix::{ActorFutureExt, AsyncContext, WeakAddr, WrapFuture};
 
 use super::{Ctx, Phase, Reading, Waiting, Worker};
 use crate::{
@@ -18,13 +18,17 @@ use crate::{
 /// Pause before an unknown login is asked for again, and most of the jitter that is added.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
-/// What was found: what the owner holds now, and the record as it stands since the subscription.
-type Resumed = Option<(Box<Held>, Option<Login>)>;
+/// For how long after its resume a socket doubts that whoever took its login from it is there: longer
+/// than a resume that was sent before may be under way, on a slow line of its browser or to Redis.
+const CONTEST: Duration = Duration::from_secs(10);
+
+/// What was found: the login, and its record as it stands since the subscription.
+type Resumed = Option<(Taken, Option<Login>)>;
 
 /// A login that was taken over for a socket. If the socket goes before it holds the login, or the
 /// store does, the login stays registered without an actor: it can be resumed again, and its end
 /// is counted.
-struct Taken {
+pub(super) struct Taken {
     worker: Rc<Worker>,
     conn: ConnId,
     held: Option<Box<Held>>,
@@ -44,15 +48,20 @@ impl Drop for Taken {
     }
 }
 
-/// Takes the login over; `None`: it is over, and stays so.
+/// Takes the login over; `None`: it is over, and stays so, or the socket has gone meanwhile.
 ///
 /// A login that is not found may be one that Redis forgot a moment ago, and that the instance
 /// which held it last is about to make again: while that is possible, it is asked for again, and
 /// where there is no end of it, that is the store's failure. Who is told that it is over at last may
 /// rely on that, whenever that other instance finds Redis again: no phone will be told 100 about it.
-async fn take(worker: &Worker, id: LoginId, proof: &Hash) -> Result<Option<Login>, StoreError> {
+async fn take(
+    worker: &Worker,
+    socket: &WeakAddr<Waiting>,
+    id: LoginId,
+    proof: &Hash,
+) -> Result<Option<Login>, StoreError> {
     let asked = worker.clock.now();
-    loop {
+    while socket.upgrade().is_some() {
         match worker.store.resume(id, proof).await? {
             ResumeDone::Resumed(login) => return Ok(Some(*login)),
             ResumeDone::Refused => return Ok(None),
@@ -64,6 +73,8 @@ async fn take(worker: &Worker, id: LoginId, proof: &Hash) -> Result<Option<Login
                 let jitter = u32::from(worker.entropy.bytes::<1>()[0]);
                 tokio::time::sleep(ASK_AGAIN + ASK_AGAIN * jitter / 255).await;
             }
+            // Nobody is told, so nothing is to be made true.
+            ResumeDone::Unknown if socket.upgrade().is_none() => break,
             ResumeDone::Unknown => {
                 // Longer than any login that was open until now may wait and be confirmed.
                 let longest = worker.config.wait + CONFIRM;
@@ -73,66 +84,126 @@ async fn take(worker: &Worker, id: LoginId, proof: &Hash) -> Result<Option<Login
             }
         }
     }
+    Ok(None)
+}
+
+/// Takes the login over and registers it for the socket. `before`: what it held until now.
+async fn attempt(
+    worker: Rc<Worker>,
+    conn: ConnId,
+    socket: WeakAddr<Waiting>,
+    secret: Resume,
+    before: Option<Box<Held>>,
+) -> Result<Resumed, StoreError> {
+    let Resume { id, seed } = secret;
+    let mut taken = Taken { worker: worker.clone(), conn, held: before };
+    let Some(login) = take(&worker, &socket, id, &seed.proof()).await? else { return Ok(None) };
+    let held = Held::of(id, seed, &login);
+    let mut schedule = Waiting::schedule(&held, worker.store.now());
+    if !matches!(login.state, State::Waiting { .. }) {
+        schedule.rotate = Timestamp::NEVER;
+    }
+    let was_approved = matches!(login.state, State::Approved { .. });
+    let epoch = held.epoch;
+    let held = taken.held.insert(Box::new(held));
+    let (created, deadline) = (held.created, held.deadline);
+    let register = Register { id, conn, epoch, socket: Some(socket), schedule };
+    // The registry lives as long as the process.
+    let _ = worker.registry.ask(register).await;
+    // What changed before the subscription was heard by nobody here.
+    let login = worker.store.read(id).await?;
+    if was_approved && login.is_none() {
+        // Redis forgot the approval in between: it waits again, and for no longer than it
+        // would have without one.
+        held.deadline = deadline.min(created + worker.config.wait);
+    }
+    Ok(Some((taken, login)))
 }
 
 impl Waiting {
     pub(super) fn resume(&mut self, secret: &str, ctx: &mut Ctx) {
+        match Resume::parse(secret) {
+            Ok(secret) => self.take_over(secret, None, ctx),
+            Err(_) => {
+                self.worker.metrics.resumes.inc(ResumeResult::Refused);
+                self.close(Close::Expired, ctx);
+            }
+        }
+    }
+
+    /// The record has a newer epoch: another socket has resumed this login.
+    ///
+    /// It need not be there any more. A browser whose line breaks comes back at once, and its older
+    /// resume may still be on its way, through a slow line or to a slow Redis; the newer socket then
+    /// seems to be the one that was left, and is the only one that is alive. So a socket that has just
+    /// resumed does so once more before it gives up, and whoever is there answers in the same way. Two
+    /// that are alive do that once each, and the later one stays.
+    pub(super) fn superseded(&mut self, ctx: &mut Ctx) {
+        match self.phase {
+            // The token is out: what its browser says to that counts, whoever owns the login.
+            Phase::Pushed { .. } => {}
+            // The record is read again as soon as the login is here, and tells.
+            Phase::Resuming => self.reading = Reading::Again(Wake::Changed),
+            Phase::Waiting | Phase::Scanned(_) | Phase::Ticketed if self.may_contest => {
+                self.may_contest = false;
+                let Some(held) = self.held.take() else { return };
+                let secret = Resume { id: held.id, seed: held.seed.clone() };
+                let shown = std::mem::replace(&mut self.phase, Phase::Resuming);
+                self.take_over(secret, Some((shown, held)), ctx);
+            }
+            _ => self.taken_over(ctx),
+        }
+    }
+
+    /// `before`: what the browser was shown, and what was held, if this is no new socket.
+    fn take_over(&mut self, secret: Resume, before: Option<(Phase, Box<Held>)>, ctx: &mut Ctx) {
         self.phase = Phase::Resuming;
-        let results = &self.worker.metrics.resumes;
-        let Ok(secret) = Resume::parse(secret) else {
-            results.inc(ResumeResult::Refused);
-            return self.close(Close::Expired, ctx);
-        };
+        let (shown, held) = before.unzip();
         let (worker, conn, socket) = (self.worker.clone(), self.conn, ctx.address().downgrade());
-        let attempt = async move {
-            let Resume { id, seed } = secret;
-            let Some(login) = take(&worker, id, &seed.proof()).await? else { return Ok(None) };
-            let held = Box::new(Held::of(id, seed, &login));
-            let mut schedule = Self::schedule(&held, worker.store.now());
-            if !matches!(login.state, State::Waiting { .. }) {
-                schedule.rotate = Timestamp::NEVER;
-            }
-            let was_approved = matches!(login.state, State::Approved { .. });
-            let epoch = held.epoch;
-            let taken = Taken { worker: worker.clone(), conn, held: Some(held) };
-            let register = Register { id, conn, epoch, socket: Some(socket), schedule };
-            // The registry lives as long as the process.
-            let _ = worker.registry.ask(register).await;
-            // What changed before the subscription was heard by nobody here.
-            let login = worker.store.read(id).await?;
-            let mut held = taken.into_held();
-            if was_approved && login.is_none() {
-                // Redis forgot the approval in between: it waits again, and for no longer than it
-                // would have without one.
-                held.deadline = held.deadline.min(held.created + worker.config.wait);
-            }
-            Ok::<_, StoreError>(Some((held, login)))
-        };
-        ctx.spawn(attempt.into_actor(self).map(|resumed, waiting, ctx| {
-            waiting.resumed(resumed, ctx);
+        // In a task of its own: what is under way to the store takes effect even where the socket
+        // is lost meanwhile, and the login must not be without anybody who looks after it.
+        let attempt = actix_rt::spawn(attempt(worker, conn, socket, secret, held));
+        ctx.spawn(attempt.into_actor(self).map(|attempt, waiting, ctx| {
+            let broken = |error: actix_rt::task::JoinError| {
+                Err(StoreError { kind: StoreErrorKind::Other, detail: error.to_string() })
+            };
+            waiting.resumed(attempt.unwrap_or_else(broken), shown, ctx);
         }));
     }
 
-    fn resumed(&mut self, resumed: Result<Resumed, StoreError>, ctx: &mut Ctx) {
+    fn resumed(
+        &mut self,
+        resumed: Result<Resumed, StoreError>,
+        shown: Option<Phase>,
+        ctx: &mut Ctx,
+    ) {
         let results = &self.worker.metrics.resumes;
         match resumed {
-            Ok(Some((held, login))) => {
+            Ok(Some((taken, login))) => {
                 let is_waiting =
                     matches!(&login, None | Some(Login { state: State::Waiting { .. }, .. }));
                 let is_approved =
                     matches!(&login, Some(Login { state: State::Approved { .. }, .. }));
-                results.inc(if is_approved {
-                    ResumeResult::Delivered
-                } else {
-                    ResumeResult::Resumed
-                });
-                self.held = Some(held);
+                if shown.is_none() {
+                    results.inc(if is_approved {
+                        ResumeResult::Delivered
+                    } else {
+                        ResumeResult::Resumed
+                    });
+                }
+                let held = self.held.insert(taken.into_held());
+                let code = held.windows().shown_at(self.worker.store.now());
                 if self.phase != Phase::Resuming {
                     // The socket began to close meanwhile.
                     return self.let_go(Because::Lost);
                 }
-                self.phase = Phase::Waiting;
-                if is_waiting {
+                let is_new = shown.is_none();
+                self.phase = shown.unwrap_or(Phase::Waiting);
+                if is_new {
+                    self.may_contest = true;
+                    ctx.run_later(CONTEST, |waiting, _| waiting.may_contest = false);
+                }
+                if is_waiting && self.phase == Phase::Waiting && (is_new || code != self.code) {
                     self.show_key();
                 }
                 match login {
@@ -150,12 +221,16 @@ impl Waiting {
                     self.read(wake, ctx);
                 }
             }
+            // Whoever has it now, or had.
+            Ok(None) if shown.is_some() => self.close(Close::TakenOver, ctx),
             Ok(None) => {
                 results.inc(ResumeResult::Refused);
                 self.close(Close::Expired, ctx);
             }
             Err(_) => {
-                results.inc(ResumeResult::Store);
+                if shown.is_none() {
+                    results.inc(ResumeResult::Store);
+                }
                 self.close(Close::Failure, ctx);
             }
         }

@@ -38,7 +38,6 @@ impl RedisStore {
         call.key(self.connector.names().user(user));
         call.arg(epoch).arg(record::pack_session(session));
         call.arg(session.since.as_micros()).arg(ttl.as_secs()).arg(user);
-        call.arg(session.id.as_bytes());
         call
     }
 

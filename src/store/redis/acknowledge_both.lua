@@ -1,6 +1,6 @@
 -- An acknowledgement in one step, where the record and its user's entry are at one server: what
 -- enter.lua, acknowledge.lua, revoke_pending.lua and revoke_current.lua do one after the other where
--- they are not. KEYS[2]: the user's entry. ARGV: epoch, entry, since when, seconds to live, user, jti
+-- they are not. KEYS[2]: the user's entry. ARGV: epoch, entry, since when, seconds to live, user
 local epoch, since = tonumber(ARGV[1]), tonumber(ARGV[3])
 local r = load()
 local raw = redis.call('GET', KEYS[2])
@@ -11,9 +11,10 @@ if entry and entry[1] == '' and since <= entry[2] then
 end
 local state = r and r[STATE]
 local superseded = r and epoch < r[EPOCH] and not is_redeemed(r)
--- A log-out that came before the acknowledgement stands, and so does what this would have replaced.
+-- A log-out that came before the acknowledgement stands, and so does what this would have replaced;
+-- not what an older owner's acknowledgement has entered.
 if r and not superseded and state ~= APPROVED and state ~= DELIVERED then
-  if entry and entry[1] == ARGV[6] then redis.call('DEL', KEYS[2]) end
+  if entry and entry[1] == cmsgpack.unpack(ARGV[2])[1] then redis.call('DEL', KEYS[2]) end
   return OVER
 end
 redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[4])

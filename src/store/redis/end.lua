@@ -1,4 +1,4 @@
--- ARGV: epoch, 'deadline' | 'left' | 'lost'
+-- ARGV: epoch, 'deadline' | 'left' | 'left elsewhere' | 'lost'
 local epoch, because = tonumber(ARGV[1]), ARGV[2]
 local r, raw = load()
 if not r then return { GONE, '' } end
@@ -6,6 +6,12 @@ if epoch < r[EPOCH] then return { SUPERSEDED, raw } end
 local state = r[STATE]
 if state > APPROVED then return { OVER, raw } end
 if state ~= APPROVED and because == 'deadline' and now < r[END] then return { EARLY, raw } end
+if state == WAITING and because == 'left elsewhere' then
+  unreserve(r)
+  r[EPOCH], r[CHANGED], r[END], r[HASHES], r[FACTS] = epoch, now, now, '', { '', '', '' }
+  save(r)
+  return { OK, '' }
+end
 if state == WAITING then
   redis.call('DEL', KEYS[1])
   return { OK, '' }

@@ -82,6 +82,33 @@ async fn a_login_that_nobody_scanned_goes_without_a_trace() {
 }
 
 #[tokio::test]
+async fn a_login_that_was_left_elsewhere_is_not_made_again_by_its_holder() {
+    on_both(async |rig| {
+        let login = Subject::created(rig, Protocol::Json).await;
+        let held = login.record(rig).await;
+        login.resumed(rig).await.expect("resumed");
+        assert_eq!(why(login.end(rig, 1, Because::LeftElsewhere).await), Superseded);
+        assert_eq!(login.end(rig, 2, Because::LeftElsewhere).await, ENDED);
+        let found = rig.reclaim(login.id, &held).await.unwrap();
+        assert_eq!(found.epoch, 2, "the holder sees that it has lost it");
+        let State::Waiting { deadline } = found.state else { panic!("{:?}", found.state) };
+        assert_close(deadline, rig.now());
+        assert_eq!((found.facts, found.codes.hashes), (None, Vec::new()), "of no more use");
+        assert_eq!(login.scan(rig, 1, "alice", claim()).await, Err(PhoneRefusal::Unknown));
+        assert_eq!(login.resumed(rig).await, None);
+        for (_, life) in rig.lives().await {
+            assert!(life <= SLACK, "{life:?}");
+        }
+        // What was scanned ends as it always does.
+        let login = Subject::created(rig, Protocol::Json).await;
+        login.scan(rig, 1, "alice", claim()).await.unwrap();
+        assert_eq!(login.end(rig, 1, Because::LeftElsewhere).await, ENDED);
+        assert_eq!(login.ending(rig).await, Some(Ending::Cancelled));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_scanned_login_ends_with_a_receipt() {
     on_both(async |rig| {
         for because in [Because::Left, Because::Lost] {

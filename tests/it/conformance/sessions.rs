@@ -2,7 +2,11 @@
 
 use scanlogin::{
     keys::{Entropy, Seed, Ticket},
-    login::{Ending, Outcome, OwnerRefusal::Over, PhoneRefusal, Protocol, State},
+    login::{
+        Ending, Outcome,
+        OwnerRefusal::{Over, Superseded},
+        PhoneRefusal, Protocol, State,
+    },
     store::{Backend, ENDED_FOR, Entry},
 };
 
@@ -139,6 +143,18 @@ async fn ending_a_users_web_login_ends_what_is_approved_by_then_and_nothing_late
         assert_eq!(scanned.acknowledge(rig, 1, "alice").await, Ok(()));
         assert_eq!(rig.current("alice").await.unwrap(), Some(scanned.id), "approved after it");
         assert_eq!(rig.current("bob").await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_an_older_owner_acknowledged_before_there_was_a_token_is_nobodys_web_login() {
+    on_both(async |rig| {
+        let login = Subject::created(rig, Protocol::Json).await;
+        login.scan(rig, 1, "alice", claim()).await.unwrap();
+        assert_eq!(login.acknowledge(rig, 0, "alice").await, Err(Superseded));
+        assert_eq!(login.acknowledge(rig, 1, "alice").await, Err(Over));
+        assert_eq!(rig.current("alice").await.unwrap(), None);
     })
     .await;
 }

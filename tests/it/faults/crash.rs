@@ -9,7 +9,10 @@ use scanlogin::{
 };
 use tokio::sync::Notify;
 
-use crate::helpers::{Browser, RedisServer, Settings, cluster::Cluster, eventually};
+use super::Waiter;
+use crate::helpers::{
+    Browser, Closed, RedisServer, Service, Settings, cluster::Cluster, eventually,
+};
 
 type Ended = JoinHandle<Result<(), RunError>>;
 
@@ -85,5 +88,33 @@ async fn a_part_that_dies_during_the_drain_is_an_error_too() {
         assert_eq!(word, "again");
         now.notify_one();
         assert!(matches!(ended(thread).await, Err(RunError::Died(_))), "{part}");
+    }
+}
+
+#[tokio::test]
+async fn a_socket_that_dies_by_a_panic_leaves_its_login_as_a_lost_one_does() {
+    for embedded in [true, false] {
+        let redis = RedisServer::start().await;
+        let settings = if embedded { Settings::embedded() } else { Settings::redis(&redis) };
+        for json in [true, false] {
+            let (crash, now) = Crash::of(Part::Socket);
+            let options = Options { crash, ..Options::default() };
+            let settings = settings.clone().with("RESUME_SECONDS", "1");
+            let service = Service::with_options(settings, options).await;
+            let mut waiter = Waiter::open(service.address, json, "alice").await;
+            now.notify_one();
+            let scanned = waiter.is_scanned(service.address).await;
+            assert_eq!(waiter.browser.closed().await, Closed::Lost);
+            // Nobody comes back for it; only the JSON protocol could.
+            let outcome = "undelivered";
+            let series = format!("scanlogin_logins_total{{outcome=\"{outcome}\"}}");
+            eventually("its end is counted", || async {
+                (service.metric(&series).await == 1.0).then_some(())
+            })
+            .await;
+            let phone = crate::helpers::Phone::of(service.address, "alice");
+            let state = phone.outcome(scanned.text("claim"), 0).await;
+            assert_eq!(state.body["state"], outcome);
+        }
     }
 }

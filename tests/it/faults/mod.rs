@@ -11,6 +11,7 @@ mod drain;
 mod forgotten;
 mod history;
 mod instance;
+mod late_resume;
 mod mechanisms;
 mod redis_dies;
 mod rolling;

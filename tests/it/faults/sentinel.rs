@@ -21,3 +21,10 @@ async fn a_sentinel_failover_is_followed_whether_asked_for_or_forced_by_a_death(
     sentinels.moved_from(second).await;
     all_are_logged_in(waiters, service.address).await;
 }
+
+#[tokio::test]
+async fn a_sentinel_that_names_a_dead_primary_is_not_believed() {
+    let sentinels = Sentinels::at_odds().await;
+    let service = Service::start(Settings::embedded().with("REDIS_URL", &sentinels.url())).await;
+    all_are_logged_in(Waiter::some(service.address, 2).await, service.address).await;
+}

@@ -20,7 +20,10 @@ pub(crate) mod upstream;
 use std::{
     future::Future,
     net::TcpListener,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -73,19 +76,31 @@ pub(crate) async fn eventually_within<T, F: Future<Output = Option<T>>>(
 /// A port that was free a moment ago, for servers that cannot bind port 0 and tell.
 ///
 /// Below those that the system gives to outgoing connections: a server that is started again must
-/// find its port as it left it, however many clients try to reach it meanwhile.
+/// find its port as it left it, however many clients try to reach it meanwhile. For the same reason
+/// test processes that run side by side have each a block of their own, and a port is given again
+/// only when all of its block were.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    const FIRST: u32 = 10_000;
-    const COUNT: u32 = 20_000;
-    // Test processes that run side by side begin at different places.
-    let start = std::process::id().wrapping_mul(97);
-    for _ in 0..COUNT {
-        let next = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = (FIRST + start.wrapping_add(next) % COUNT) as u16;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+    static BLOCK: OnceLock<(u16, TcpListener)> = OnceLock::new();
+    const FIRST: u16 = 10_000;
+    const BLOCKS: u16 = 10;
+    const COUNT: u16 = 2_000;
+    let (block, _taken) = BLOCK.get_or_init(|| {
+        // Whoever listens on the first port of a block has it.
+        let starts = (0..BLOCKS).map(|number| FIRST + number * COUNT);
+        let mut taken = starts.filter_map(|port| Some((port, bound(port)?)));
+        taken.next().expect("fewer than ten test processes at once")
+    });
+    for _ in 1..COUNT {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed) % u32::from(COUNT - 1);
+        let port = block + 1 + next as u16;
+        if bound(port).is_some() {
             return port;
         }
     }
     panic!("no free port");
+}
+
+fn bound(port: u16) -> Option<TcpListener> {
+    TcpListener::bind(("127.0.0.1", port)).ok()
 }

@@ -39,6 +39,7 @@ pub(crate) struct Proxy {
     control: watch::Sender<Control>,
     connections: Arc<AtomicUsize>,
     attempts: Arc<AtomicUsize>,
+    sent: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -51,7 +52,8 @@ impl Proxy {
         let (control, watched) = watch::channel(Control::default());
         let connections = Arc::new(AtomicUsize::new(0));
         let attempts = Arc::new(AtomicUsize::new(0));
-        let counted = [connections.clone(), attempts.clone()];
+        let sent = Arc::new(AtomicUsize::new(0));
+        let counted = [connections.clone(), attempts.clone(), sent.clone()];
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -59,7 +61,7 @@ impl Proxy {
                 .expect("a runtime");
             runtime.block_on(serve(listener, target, watched, counted));
         });
-        Self { address, control, connections, attempts, thread: Some(thread) }
+        Self { address, control, connections, attempts, sent, thread: Some(thread) }
     }
 
     /// A proxy in front of a server on this port of ours.
@@ -83,6 +85,11 @@ impl Proxy {
     /// How many connections came so far, with those that were refused.
     pub(crate) fn attempts(&self) -> usize {
         self.attempts.load(Ordering::SeqCst)
+    }
+
+    /// How many bytes clients have sent so far, whether they were passed on or not.
+    pub(crate) fn sent(&self) -> usize {
+        self.sent.load(Ordering::SeqCst)
     }
 
     /// Ends all connections of this moment; new ones work.
@@ -140,7 +147,7 @@ async fn serve(
     listener: StdListener,
     target: SocketAddr,
     mut control: watch::Receiver<Control>,
-    [connections, attempts]: [Arc<AtomicUsize>; 2],
+    [connections, attempts, sent]: [Arc<AtomicUsize>; 3],
 ) {
     let listener = TcpListener::from_std(listener).expect("a socket");
     loop {
@@ -154,9 +161,9 @@ async fn serve(
             continue;
         }
         let number = connections.fetch_add(1, Ordering::SeqCst);
-        let mut control = control.clone();
+        let (mut control, sent) = (control.clone(), sent.clone());
         tokio::spawn(async move {
-            let work = relay(client, target, number, control.clone());
+            let work = relay(client, target, number, control.clone(), sent);
             tokio::select! {
                 () = work => {}
                 _ = control.wait_for(|control| number < control.cut_before || control.stopped) => {}
@@ -170,6 +177,7 @@ async fn relay(
     target: SocketAddr,
     number: usize,
     control: watch::Receiver<Control>,
+    sent: Arc<AtomicUsize>,
 ) {
     // A server that is away refuses its client too: by an end without a word.
     let Ok(server) = TcpStream::connect(target).await else { return };
@@ -177,8 +185,8 @@ async fn relay(
     let ((from_client, to_client), (from_server, to_server)) =
         (client.into_split(), server.into_split());
     tokio::join!(
-        pump(from_client, to_server, number, control.clone()),
-        pump(from_server, to_client, number, control),
+        pump(from_client, to_server, number, control.clone(), Some(sent)),
+        pump(from_server, to_client, number, control, None),
     );
 }
 
@@ -187,10 +195,14 @@ async fn pump(
     mut to: tokio::net::tcp::OwnedWriteHalf,
     number: usize,
     mut control: watch::Receiver<Control>,
+    sent: Option<Arc<AtomicUsize>>,
 ) {
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let count = from.read(&mut buffer).await.unwrap_or(0);
+        if let Some(sent) = &sent {
+            sent.fetch_add(count, Ordering::SeqCst);
+        }
         let delay = control.borrow().delay;
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;

@@ -1,6 +1,7 @@
 //! One primary, two replicas, three Sentinels.
 
 use std::{
+    collections::HashMap,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -14,7 +15,7 @@ pub(crate) struct Sentinels {
     pub(crate) servers: Vec<RedisServer>,
     ports: Vec<u16>,
     children: Vec<Child>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Sentinels {
@@ -33,39 +34,33 @@ impl Sentinels {
         let directory = tempfile::tempdir().expect("a directory");
         let (mut ports, mut children) = (Vec::new(), Vec::new());
         for number in 0..3 {
-            let port = free_port();
-            let file = directory.path().join(format!("sentinel-{number}.conf"));
-            let config = format!(
-                "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {} 2\n\
-                 sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 4000\n\
-                 sentinel parallel-syncs main 2\n",
-                servers[0].port
-            );
-            std::fs::write(&file, config).expect("a file");
-            let child = Command::new("redis-server")
-                .arg(&file)
-                .arg("--sentinel")
-                .current_dir(directory.path())
-                .stdout(Stdio::null())
-                .spawn()
-                .expect("redis-server is installed: tests/run does it");
+            let (port, child) = spawn(&directory, number, servers[0].port);
             children.push(child);
             ports.push(port);
         }
-        let sentinels = Self { servers, ports, children, _directory: directory };
+        let sentinels = Self { servers, ports, children, directory };
         for port in &sentinels.ports {
             eventually("the Sentinels know each other", || async {
-                let mut connection = connect(*port).await?;
-                let facts: std::collections::HashMap<String, String> = redis::cmd("SENTINEL")
-                    .arg("MASTER")
-                    .arg("main")
-                    .query_async(&mut connection)
-                    .await
-                    .ok()?;
+                let facts = facts(*port).await?;
                 let is = |name: &str, value: &str| facts.get(name).is_some_and(|v| v == value);
                 (is("num-slaves", "2") && is("num-other-sentinels", "2")).then_some(())
             })
             .await;
+        }
+        sentinels
+    }
+
+    /// Two that know nothing of each other: the first names a primary that is dead, as one does that
+    /// missed a failover or never came to the end of its own.
+    pub(crate) async fn at_odds() -> Self {
+        let servers = vec![RedisServer::start().await];
+        let directory = tempfile::tempdir().expect("a directory");
+        let primaries = [free_port(), servers[0].port].into_iter().enumerate();
+        let spawned = primaries.map(|(number, primary)| spawn(&directory, number, primary));
+        let (ports, children): (Vec<_>, _) = spawned.unzip();
+        let sentinels = Self { servers, ports, children, directory };
+        for port in &sentinels.ports {
+            eventually("the Sentinel answers", || facts(*port)).await;
         }
         sentinels
     }
@@ -97,9 +92,11 @@ impl Sentinels {
         port
     }
 
-    /// Asks for a failover, as an operator does before maintenance, and waits for it. Asked for again
-    /// where it was refused (no replica is known as good yet) or given up: Sentinels try again by
-    /// themselves only where the primary is dead.
+    /// Asks for a failover, as an operator does before maintenance, and waits until no Sentinel is
+    /// busy with it any more: one whose chosen primary dies before it has moved the other replicas never
+    /// ends that failover, and names the dead one for ever (Redis 7.0, `sentinelFailoverDetectEnd`).
+    /// Asked for again where it was refused (no replica is known as good yet) or given up: Sentinels
+    /// try again by themselves only where the primary is dead.
     pub(crate) async fn fail_over(&self) {
         let old = self.primary().await;
         eventually_within(Duration::from_secs(60), "a failover that was asked for", || async {
@@ -112,6 +109,14 @@ impl Sentinels {
             None
         })
         .await;
+        let new = self.primary().await.to_string();
+        for port in &self.ports {
+            eventually_within(Duration::from_secs(60), "the end of that failover", || async {
+                let facts = facts(*port).await?;
+                (facts["port"] == new && facts["flags"] == "master").then_some(())
+            })
+            .await;
+        }
     }
 
     /// Waits until the primary is another one than this. Sentinels that found no majority for one
@@ -124,6 +129,35 @@ impl Sentinels {
         })
         .await
     }
+}
+
+/// Starts one that needs another one's word to do anything.
+fn spawn(directory: &TempDir, number: usize, primary: u16) -> (u16, Child) {
+    let port = free_port();
+    let file = directory.path().join(format!("sentinel-{number}.conf"));
+    let config = format!(
+        "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {primary} 2\n\
+         sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 4000\n\
+         sentinel parallel-syncs main 2\n"
+    );
+    std::fs::write(&file, config).expect("a file");
+    let child = Command::new("redis-server")
+        .arg(&file)
+        .arg("--sentinel")
+        .arg("--logfile")
+        .arg(directory.path().join(format!("sentinel-{number}.log")))
+        .current_dir(directory.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("redis-server is installed: tests/run does it");
+    (port, child)
+}
+
+/// What the Sentinel on this port knows of the primary.
+async fn facts(port: u16) -> Option<HashMap<String, String>> {
+    let mut connection = connect(port).await?;
+    let mut ask = redis::cmd("SENTINEL");
+    ask.arg("MASTER").arg("main").query_async(&mut connection).await.ok()
 }
 
 async fn connect(port: u16) -> Option<MultiplexedConnection> {
@@ -139,6 +173,14 @@ impl Drop for Sentinels {
         for child in &mut self.children {
             let _ = child.kill();
             let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            // Why they did not move is in their logs, and nowhere else.
+            for number in 0..self.ports.len() {
+                let log = self.directory.path().join(format!("sentinel-{number}.log"));
+                let log = std::fs::read_to_string(log).unwrap_or_default();
+                eprintln!("Sentinel {number} on port {}:\n{log}", self.ports[number]);
+            }
         }
     }
 }

@@ -8,14 +8,14 @@ mod people;
 mod rules;
 mod world;
 
-use std::time::Duration;
+use std::{sync::Mutex, time::Duration};
 
 use futures_util::{StreamExt, future::join_all, stream};
 
 use self::{
     dice::Dice,
     people::{Places, Story},
-    world::World,
+    world::{World, feel_the_pulse},
 };
 use crate::helpers::{Phone, phone};
 
@@ -35,14 +35,18 @@ async fn violations(seed: u64) -> Vec<String> {
     };
     let lives = (0..LOGINS).map(|number| people::live(number, seed, places.clone(), BEGIN_OVER));
     let mut dice = Dice::of(seed);
-    let (stories, faults) = tokio::join!(join_all(lives), world.suffer(&mut dice, FAULTS_OVER));
-    let mut stories: Vec<Story> = stories;
+    let starved = Mutex::default();
+    let (mut stories, faults): (Vec<Story>, _) = tokio::select! {
+        done = async { tokio::join!(join_all(lives), world.suffer(&mut dice, FAULTS_OVER)) } => done,
+        () = feel_the_pulse(places.start, &starved) => unreachable!("it has no end"),
+    };
+    let starved = starved.into_inner().expect("never poisoned");
     let receipts = stories.iter_mut().map(|story| receipts(story, &places));
     join_all(receipts).await;
 
     let mut wrong = Vec::new();
     for story in &stories {
-        let broken = rules::broken(story, &faults);
+        let broken = rules::broken(story, &faults, &starved);
         if !broken.is_empty() {
             let protocol = if story.json { "JSON" } else { "plain" };
             wrong.push(format!(
@@ -59,7 +63,8 @@ async fn violations(seed: u64) -> Vec<String> {
             let (from, to) = (fault.from.as_secs_f64(), fault.to.as_secs_f64());
             format!("\n    {from:8.3} to {to:8.3} {}", fault.what)
         });
-        wrong.insert(0, format!("seed {seed}, faults:{}", faults.collect::<String>()));
+        let faults: String = faults.collect();
+        wrong.insert(0, format!("seed {seed}, starved {starved:?}, faults:{faults}"));
     }
     let tokens = stories.iter().filter(|story| story.token.is_some()).count();
     let told =
@@ -73,9 +78,10 @@ async fn violations(seed: u64) -> Vec<String> {
     let slowest = slowest.fold(0.0, f64::max);
     eprintln!(
         "seed {seed}: {} faults, {} told 100, {tokens} tokens, the slowest after {slowest:.1} s, \
-         {} violations, {:.1} s",
+         starved {} times, {} violations, {:.1} s",
         faults.len(),
         told.count(),
+        starved.len(),
         wrong.len(),
         places.start.elapsed().as_secs_f64(),
     );

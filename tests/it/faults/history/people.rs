@@ -147,8 +147,6 @@ pub(super) async fn live(number: usize, seed: u64, places: Places, over: Duratio
         resume: None,
         token: None,
         acknowledged: false,
-        greeted: false,
-        given_up: false,
         dice,
     };
     let browser = async {
@@ -235,9 +233,6 @@ struct Page {
     resume: Option<String>,
     token: Option<(String, Duration)>,
     acknowledged: bool,
-    /// Whether this socket has said anything yet, and whether one was lost before it did.
-    greeted: bool,
-    given_up: bool,
     dice: Dice,
 }
 
@@ -299,13 +294,7 @@ impl Page {
                 Some(Err(closed)) => {
                     self.log.say(format_args!("{closed:?}"));
                     match (closed, self.resume.is_some()) {
-                        (Closed::Code(1001 | 1011 | 1012) | Closed::Lost, true) => {
-                            self.given_up |= !self.greeted;
-                        }
-                        // A resume of ours whose socket was lost before its answer may reach Redis
-                        // after the one that came later (a slow line), and then takes over from
-                        // it: the two cannot be told apart from two tabs.
-                        (Closed::Code(4002), true) if self.given_up => return End::Lost,
+                        (Closed::Code(1001 | 1011 | 1012) | Closed::Lost, true) => {}
                         (Closed::Lost, false) => return End::Lost,
                         (closed, _) => return End::Odd(format!("{closed:?} without a word")),
                     }
@@ -343,14 +332,12 @@ impl Page {
             Some(browser)
         };
         let browser = timeout(Duration::from_secs(10), open).await.ok()?;
-        self.greeted = false;
         let what = if browser.is_some() { "connects to" } else { "does not reach" };
         self.log.say(format_args!("{what} {}", address.port()));
         browser
     }
 
     async fn hear(&mut self, text: &str, socket: &mut Browser) -> Option<End> {
-        self.greeted = true;
         if !self.json {
             return self.hear_plain(text, socket).await;
         }

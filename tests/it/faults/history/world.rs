@@ -1,6 +1,6 @@
 //! What is attacked: one Redis, two instances as processes, a proxy on every line; and the attacks.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Mutex, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
@@ -51,6 +51,25 @@ pub(super) struct Fault {
     /// Lines between browsers and an instance were cut, or carried nothing for a while: what a
     /// browser said then may not have arrived.
     pub(super) browsers_lost: bool,
+}
+
+/// How often this process sees whether it is still running.
+const PULSE: Duration = Duration::from_millis(50);
+
+/// Notes when this process, or the machine, stood still for longer than this: whoever had 2 s to answer
+/// then may have had none.
+pub(super) const STARVED: Duration = Duration::from_millis(800);
+
+/// From when to when that was. Runs for ever.
+pub(super) async fn feel_the_pulse(start: Instant, starved: &Mutex<Vec<(Duration, Duration)>>) {
+    loop {
+        let before = start.elapsed();
+        sleep(PULSE).await;
+        let now = start.elapsed();
+        if now - before > STARVED {
+            starved.lock().expect("never poisoned").push((before, now));
+        }
+    }
 }
 
 pub(super) struct World {
