@@ -11,7 +11,6 @@ use serde::Serialize;
 use crate::{
     limits,
     outcome::Outcome,
-    proc,
     scenario::{self, Error, Plan, Scenario, Settings},
     target::Target,
 };
@@ -67,8 +66,6 @@ pub struct Attempt {
     pub held: bool,
     /// What was full, or broke.
     pub because: String,
-    /// Machine-wide processor time, percent of all cores.
-    pub machine_percent: f64,
     /// The whole result.
     pub outcome: Outcome,
 }
@@ -188,10 +185,8 @@ async fn attempt(
 ) -> Result<Attempt, Error> {
     let plan = Plan::new(scenario, settings);
     let target = Arc::new(scenario::target(&plan, settings)?);
-    let before = proc::machine();
     let outcome = scenario::run(&plan, settings, target, live).await?;
-    let machine_percent = proc::busy(before, proc::machine());
-    let short = outcome.logins_per_second < 0.95 * plan.logins_per_second;
+    let short = is_short(outcome.logins, plan.logins_per_second * plan.time.as_secs_f64());
     let broken = outcome.broken(settings.max_failures, settings.max_p99);
     // A late client makes latencies look longer, never shorter: what held in spite of it has held.
     let held = broken.is_empty() && !short;
@@ -204,15 +199,22 @@ async fn attempt(
             let why = broken.cloned().unwrap_or_else(|| {
                 format!("{:.0} logins/s of those that arrived", outcome.logins_per_second)
             });
-            format!("{why}; {}", saturated(&outcome, machine_percent, cores))
+            format!("{why}; {}", saturated(&outcome, cores))
         }
     };
     // Ports and sockets of the last step are gone before the next begins.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    Ok(Attempt { load, held, because, machine_percent, outcome })
+    Ok(Attempt { load, held, because, outcome })
 }
 
-fn saturated(outcome: &Outcome, machine_percent: f64, cores: usize) -> String {
+/// Whether fewer logged in than should have: by more than a twentieth, and by more than chance, which
+/// gives a Poisson process a deviation of its root.
+fn is_short(logins: u64, expected: f64) -> bool {
+    (logins as f64) < 0.95 * expected - 3.0 * expected.sqrt()
+}
+
+fn saturated(outcome: &Outcome, cores: usize) -> String {
+    let machine_percent = outcome.client.machine_percent;
     let servers = outcome.servers.unwrap_or_default();
     let redis = servers.redis_cpu_percent / servers.redis_nodes.max(1) as f64;
     if redis > SATURATED {
@@ -282,5 +284,35 @@ impl fmt::Display for Capacity {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_search_ends_between_what_held_and_what_broke() {
+        let attempt = async |load: f64| {
+            let outcome = Outcome::new("login", &crate::recorder::Measured::new(), 1.0);
+            Ok(Attempt { load, held: load <= 1_000.0, because: String::new(), outcome })
+        };
+        let attempts = steps(200.0, f64::MAX, attempt).await.expect("no error");
+        let best = best(&attempts).expect("200 held").load;
+        assert!((909.0..=1_000.0).contains(&best), "{best}");
+        // Bounded, it ends at the bound.
+        let attempts = steps(200.0, 500.0, attempt).await.expect("no error");
+        let loads: Vec<f64> = attempts.iter().map(|attempt| attempt.load).collect();
+        assert_eq!(loads, [200.0, 400.0, 500.0]);
+        // Nothing holds.
+        let attempts = steps(5_000.0, f64::MAX, async |load| attempt(load + 1_000.0).await);
+        assert!(super::best(&attempts.await.expect("no error")).is_none());
+    }
+
+    #[test]
+    fn chance_is_no_shortfall() {
+        assert!(!is_short(262, 300.0));
+        assert!(is_short(200, 300.0));
+        assert!(is_short(9_000, 10_000.0));
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use tokio::task::JoinHandle;
 
 use crate::{
-    proc,
+    proc::{self, Machine},
     target::{Usage, Watcher},
     workers::child::Link,
 };
@@ -54,6 +54,7 @@ struct Look {
     at: Instant,
     usage: Usage,
     client: Duration,
+    machine: Machine,
 }
 
 #[derive(Default)]
@@ -82,6 +83,8 @@ pub struct Used {
     pub ended: Usage,
     /// Processor time of all processes of the client.
     pub client: Duration,
+    /// How busy all cores of this machine were, in percent.
+    pub machine_percent: f64,
 }
 
 impl Observer {
@@ -96,7 +99,8 @@ impl Observer {
 
     fn look(&self) -> Look {
         let client = self.clients.iter().filter_map(|pid| proc::cpu(*pid)).sum();
-        Look { at: Instant::now(), usage: self.servers.usage(), client }
+        let machine = proc::machine();
+        Look { at: Instant::now(), usage: self.servers.usage(), client, machine }
     }
 
     /// On a thread of its own: reading what a full process uses takes milliseconds.
@@ -134,6 +138,7 @@ impl Observer {
             begun: first.usage,
             ended: last.usage,
             client: last.client.saturating_sub(first.client),
+            machine_percent: proc::busy(first.machine, last.machine),
         }
     }
 }

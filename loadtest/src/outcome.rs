@@ -83,6 +83,8 @@ pub struct Client {
     pub processes: usize,
     /// Percent of a core, all processes together.
     pub cpu_percent: f64,
+    /// How busy all cores of its machine were, whoever used them, in percent.
+    pub machine_percent: f64,
     /// What a browser that waits costs its process; nothing where too few waited.
     pub bytes_per_browser: Option<f64>,
 }

@@ -1,5 +1,8 @@
 //! `scaling`: what a login costs with one instance and with more, behind nginx, on one Redis and on a
 //! Cluster. What grows with the number of instances would make a large site pay more for each login.
+//!
+//! The load grows with the instances, as it does where they are needed: the same load over more of them
+//! would be batched less, and that is another question.
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
@@ -30,11 +33,11 @@ pub struct Wanted {
     /// A setting of services of the run's own, such as WORKERS=1; can be repeated
     #[arg(long, value_name = "NAME=VALUE", help_heading = "Target")]
     set: Vec<String>,
-    /// Browsers that arrive a second, independently of each other
+    /// Browsers that arrive a second, independently of each other, for each instance
     #[arg(long, value_name = "N", default_value_t = 200.0, value_parser = number, help_heading = "Load")]
     logins_per_second: f64,
-    /// Browsers that wait all the time, beside those that log in
-    #[arg(long, value_name = "N", default_value_t = 1_000, help_heading = "Load")]
+    /// Browsers that wait all the time, beside those that log in, for each instance
+    #[arg(long, value_name = "N", default_value_t = 500, help_heading = "Load")]
     waiting: u64,
     /// Seconds that are measured, after the warm-up
     #[arg(long, value_name = "S", default_value_t = 10.0, value_parser = number, help_heading = "Load")]
@@ -91,8 +94,8 @@ pub async fn run(wanted: &Wanted, say: fn(&str), live: fn(&str)) -> Result<Scali
                 nginx: true,
                 service: wanted.service.clone(),
                 set: wanted.set.clone(),
-                logins_per_second: Some(wanted.logins_per_second),
-                waiting: Some(wanted.waiting),
+                logins_per_second: Some(wanted.logins_per_second * instances as f64),
+                waiting: Some(wanted.waiting * instances as u64),
                 seconds: Some(wanted.seconds),
                 protocol: wanted.protocol,
                 confirm: wanted.confirm,
@@ -103,7 +106,10 @@ pub async fn run(wanted: &Wanted, say: fn(&str), live: fn(&str)) -> Result<Scali
             say(&target.description);
             let outcome = scenario::run(&plan, &settings, target.clone(), live).await?;
             let store = format!("{store:?}").to_lowercase();
-            rows.push(row(store, &settings, &target, outcome).await?);
+            let row = row(store, &settings, &target, outcome).await?;
+            // At once: what comes later may fail.
+            say(&row.to_string());
+            rows.push(row);
         }
     }
     Ok(Scaling(rows))
@@ -148,6 +154,24 @@ impl Row {
     }
 }
 
+/// A line of the table.
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { store, instances, outcome, .. } = self;
+        let [service, redis, nginx, commands, notifications] = self.costs();
+        let late = if outcome.client_limited { "≤ " } else { "" };
+        write!(
+            f,
+            "| {store} | {instances} | {:.0} | {late}{:.2} | {late}{:.1} | {} | {service:.2} | {redis:.2} | {nginx:.2} \
+             | {commands:.2} | {notifications:.2} |",
+            outcome.logins_per_second,
+            outcome.scan_to_token_ms.p50,
+            outcome.scan_to_token_ms.p99,
+            outcome.failures,
+        )
+    }
+}
+
 impl fmt::Display for Scaling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
@@ -156,20 +180,7 @@ impl fmt::Display for Scaling {
              | nginx CPU ms | commands per login | notifications per login |\n\
              |---|---|---|---|---|---|---|---|---|---|---|"
         )?;
-        for row in &self.0 {
-            let Row { store, instances, outcome, .. } = row;
-            let [service, redis, nginx, commands, notifications] = row.costs();
-            let late = if outcome.client_limited { "≤ " } else { "" };
-            writeln!(
-                f,
-                "| {store} | {instances} | {:.0} | {late}{:.2} | {late}{:.1} | {} | {service:.2} | {redis:.2} | {nginx:.2} \
-                 | {commands:.2} | {notifications:.2} |",
-                outcome.logins_per_second,
-                outcome.scan_to_token_ms.p50,
-                outcome.scan_to_token_ms.p99,
-                outcome.failures,
-            )?;
-        }
+        self.0.iter().try_for_each(|row| writeln!(f, "{row}"))?;
         for rows in self.0.chunk_by(|a, b| a.store == b.store) {
             if let [first, .., last] = rows {
                 write!(

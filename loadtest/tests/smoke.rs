@@ -276,6 +276,21 @@ fn scaling_finds_one_notification_per_login() {
 }
 
 #[test]
+fn capacity_finds_what_it_was_allowed_to_find() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let json = folder.path().join("capacity.json");
+    let words = ["capacity", "--only", "waiting", "--first-waiting", "20", "--most-waiting", "30"];
+    let more = ["--seconds", "1", "--store", "embedded", "--max-p99", "60000", "--json"];
+    let output = loadtest(&[&words[..], &more, &[json.to_str().expect("a plain path")]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    let result: Value =
+        serde_json::from_slice(&std::fs::read(json).expect("a file")).expect("JSON");
+    assert_eq!(result["most_waiting"], 30.0, "{result}");
+    assert_eq!(result["waiting"].as_array().map(Vec::len), Some(2), "{result}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("Most waiting browsers: **30**"));
+}
+
+#[test]
 fn more_than_fits_is_said_before_the_start() {
     let output = loadtest(&["wait", "--waiting", "50000000", "--processes", "1"]);
     assert_eq!(output.status.code(), Some(2));

@@ -280,7 +280,12 @@ fn help_names_every_subcommand_and_the_readme_has_them_too() {
         assert!(help.contains(heading), "{heading}");
     }
     // The short one fits a person's patience: no list of secrets.
-    assert!(stdout(&run(&none(), &["-h"])).len() < help.len());
+    let short = stdout(&run(&none(), &["-h"]));
+    assert!(short.contains("--help names them") && !short.contains("Exit codes"), "{short}");
+    assert!(
+        help.contains("SCANLOGIN_TOKEN_SECRET_PREVIOUS") && help.contains("Exit codes"),
+        "{help}"
+    );
 }
 
 #[test]
@@ -337,4 +342,32 @@ async fn the_first_start_says_what_to_open() {
     }
     let log = Process::start(Settings::embedded()).await.log();
     assert!(!log.contains("the demo"), "{log}");
+}
+
+/// The build script alone, run where it would have to guess.
+#[test]
+fn a_version_without_a_repository_names_only_a_commit_that_it_was_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = folder.path().join("build");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/build.rs");
+    let built = Command::new("rustc")
+        .args(["--edition", "2024", "-o", script.to_str().expect("UTF-8"), source])
+        .output()
+        .expect("rustc");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    for (revision, version) in [
+        (None, "1.2.3"),
+        (Some("unknown"), "1.2.3"),
+        (Some(""), "1.2.3"),
+        (Some(commit), "1.2.3 (0123456789ab)"),
+    ] {
+        let mut command = Command::new(&script);
+        command.current_dir(folder.path()).env("CARGO_PKG_VERSION", "1.2.3");
+        command.env_remove("REVISION").envs(revision.map(|revision| ("REVISION", revision)));
+        let output = command.output().expect("the script");
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        let line = format!("cargo::rustc-env=SCANLOGIN_VERSION={version}");
+        assert!(text.lines().any(|it| it == line), "{revision:?}: {text}");
+    }
 }

@@ -278,3 +278,18 @@ impl fmt::Display for Checks<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_constants_are_those_of_the_report() {
+        let report = include_str!("../../../docs/capacity-report.md");
+        assert!(
+            report.contains(flags(&Constants::default()).trim()),
+            "{}",
+            flags(&Constants::default())
+        );
+    }
+}

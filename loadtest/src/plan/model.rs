@@ -1,59 +1,60 @@
 //! The model: what a load needs, from constants.
 
+use clap::{Args, FromArgMatches};
 use serde::Serialize;
 
-/// What `plan --measure` measures; the defaults are those of docs/capacity.md, with their date and
-/// machine. Measure on machines like those that are planned for.
+/// What `plan --measure` measures; the defaults are those of docs/capacity-report.md, with their date
+/// and machine. Measure on machines like those that are planned for.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, clap::Args)]
 #[command(next_help_heading = "Constants")]
 pub struct Constants {
     /// Bytes of the service per waiting browser
-    #[arg(long, default_value_t = 2_000.0)]
+    #[arg(long, default_value_t = 3_359.0)]
     pub socket_bytes: f64,
     /// Bytes of the kernel per waiting browser
-    #[arg(long, default_value_t = 5_000.0)]
+    #[arg(long, default_value_t = 4_528.0)]
     pub kernel_bytes: f64,
     /// Bytes of an instance without browsers
-    #[arg(long, default_value_t = 20_000_000.0)]
+    #[arg(long, default_value_t = 14_213_120.0)]
     pub instance_bytes: f64,
     /// Bytes of Redis per waiting browser, subscriptions included
-    #[arg(long, default_value_t = 1_060.0)]
+    #[arg(long, default_value_t = 1_027.0)]
     pub redis_socket_bytes: f64,
     /// Bytes of Redis per login that ended, for as long as its receipt stays
-    #[arg(long, default_value_t = 500.0)]
+    #[arg(long, default_value_t = 295.0)]
     pub redis_receipt_bytes: f64,
     /// Seconds that a receipt stays
     #[arg(long, default_value_t = 330.0)]
     pub receipt_seconds: f64,
     /// Bytes of Redis per user with a web login
-    #[arg(long, default_value_t = 200.0)]
+    #[arg(long, default_value_t = 120.0)]
     pub redis_user_bytes: f64,
     /// Processor seconds of the service per 1,000 logins, when nothing can be batched
-    #[arg(long, default_value_t = 0.6)]
+    #[arg(long, default_value_t = 4.08)]
     pub single_login_cpu: f64,
     /// The same at full batches
-    #[arg(long, default_value_t = 0.13)]
+    #[arg(long, default_value_t = 0.261)]
     pub batched_login_cpu: f64,
     /// Logins a second of one instance at which half of that difference is saved
-    #[arg(long, default_value_t = 700.0)]
+    #[arg(long, default_value_t = 10.0)]
     pub batching_at: f64,
     /// Processor seconds of Redis per 1,000 logins, when nothing can be batched
-    #[arg(long, default_value_t = 0.3)]
+    #[arg(long, default_value_t = 0.442)]
     pub redis_single_login_cpu: f64,
     /// The same at full batches
-    #[arg(long, default_value_t = 0.06)]
+    #[arg(long, default_value_t = 0.115)]
     pub redis_batched_login_cpu: f64,
     /// Logins a second at which half of that difference is saved
-    #[arg(long, default_value_t = 700.0)]
+    #[arg(long, default_value_t = 123.0)]
     pub redis_batching_at: f64,
     /// Percent of a core of the service per 10,000 idle browsers
     #[arg(long, default_value_t = 0.5)]
     pub idle_cpu: f64,
     /// Processor seconds of the service per 1,000 browsers that come back after a lost connection
-    #[arg(long, default_value_t = 0.2)]
+    #[arg(long, default_value_t = 0.177)]
     pub resume_cpu: f64,
     /// The same of Redis
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = 0.072)]
     pub redis_resume_cpu: f64,
 }
 
@@ -122,6 +123,14 @@ pub struct Need {
     pub kernel_bytes: f64,
     /// Bytes of Redis.
     pub redis_bytes: f64,
+}
+
+impl Default for Constants {
+    fn default() -> Self {
+        let command = Self::augment_args(clap::Command::new("plan"));
+        Self::from_arg_matches(&command.get_matches_from(["plan"]))
+            .expect("every constant has a default")
+    }
 }
 
 impl Constants {
@@ -256,12 +265,6 @@ mod tests {
         assert!((found.at(100.0) - 0.4).abs() < 1e-9 && (found.at(5_000.0) - 0.4).abs() < 1e-9);
     }
 
-    fn constants() -> Constants {
-        use clap::{Args, FromArgMatches};
-        let command = Constants::augment_args(clap::Command::new("test"));
-        Constants::from_arg_matches(&command.get_matches_from(["test"])).expect("the defaults")
-    }
-
     #[test]
     fn one_instance_can_go_and_the_others_stay_within_their_bounds() {
         let bounds = Bounds {
@@ -271,13 +274,13 @@ mod tests {
             sockets: 50_000.0,
             drain: 20.0,
         };
-        let fleet = Fleet::smallest(&constants(), &bounds, 10_000.0, 300_000.0, 1e6);
+        let fleet = Fleet::smallest(&Constants::default(), &bounds, 10_000.0, 300_000.0, 1e6);
         assert!(fleet.busy <= 0.6 && fleet.busy_in_restart <= 0.85, "{fleet:?}");
         assert!(300_000.0 / fleet.needed <= 50_000.0, "{fleet:?}");
         assert!((fleet.instances - fleet.needed - 1.0).abs() < f64::EPSILON);
         // A short drain brings them back faster than the others could take them.
         let short = Bounds { drain: 1.0, ..bounds };
-        let larger = Fleet::smallest(&constants(), &short, 10_000.0, 300_000.0, 1e6);
+        let larger = Fleet::smallest(&Constants::default(), &short, 10_000.0, 300_000.0, 1e6);
         assert!(larger.instances > fleet.instances, "{larger:?}");
     }
 }

@@ -181,6 +181,7 @@ fn outcome(
     outcome.client = Client {
         processes,
         cpu_percent: share(std::time::Duration::ZERO, used.client),
+        machine_percent: used.machine_percent,
         bytes_per_browser: played.assembled.and_then(|fleet| fleet.bytes_per_browser()),
     };
     let (begun, ended) = (used.begun, used.ended);

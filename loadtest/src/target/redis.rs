@@ -14,6 +14,8 @@ use super::child::{Own, free_port};
 
 /// How long it may take to start.
 const START_TIME: Duration = Duration::from_secs(5);
+/// How long the nodes of a Cluster may take to find together.
+const CLUSTER_TIME: Duration = Duration::from_secs(20);
 /// Hash slots of a Cluster.
 const SLOTS: u32 = 16_384;
 
@@ -82,13 +84,14 @@ impl OwnRedis {
             let (from, to) = (slot(number), slot(number + 1) - 1);
             ask(format!("CLUSTER ADDSLOTSRANGE {from} {to}"))?;
             ask(format!("CLUSTER SET-CONFIG-EPOCH {}", number + 1))?;
-            if let Some(first) = nodes.first() {
-                let port = node.questions.port;
-                first.questions.ask(&format!("CLUSTER MEET 127.0.0.1 {port} {bus}"))?;
+            // All of them to each: gossip alone may take long until everybody has heard of everybody.
+            let port = node.questions.port;
+            for other in &nodes {
+                other.questions.ask(&format!("CLUSTER MEET 127.0.0.1 {port} {bus}"))?;
             }
             nodes.push(node);
         }
-        let deadline = Instant::now() + START_TIME;
+        let deadline = Instant::now() + CLUSTER_TIME;
         let size = format!("cluster_size:{primaries}");
         let agrees = |node: &Self| {
             let info = node.questions.ask("CLUSTER INFO").unwrap_or_default();
