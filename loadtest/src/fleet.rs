@@ -24,7 +24,7 @@ const OBEY_TIME: Duration = Duration::from_secs(60);
 const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
 
 /// What all are told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Order {
     /// Wait.
     Stay,
@@ -32,6 +32,8 @@ enum Order {
     Cut(Duration),
     /// The first so many: be scanned.
     LogIn(u64),
+    /// This share of all, another one in each round: leave, and say so.
+    Leave { share: f64, round: u64 },
 }
 
 /// Browsers that wait, until dropped: then they are gone without a word.
@@ -39,29 +41,46 @@ pub struct Fleet {
     tasks: JoinSet<()>,
     orders: watch::Sender<Order>,
     done: Arc<AtomicU64>,
-    /// How long it took until the last had its key.
+    /// How many there were ever.
+    ever: u64,
+    /// How long it took until the last of those who came last had its key.
     pub assembled_in: Duration,
 }
 
 impl Fleet {
     /// Opens so many, as fast as they go, and waits until each has its key or has failed.
     pub async fn assemble(crew: &Arc<Crew>, browsers: u64) -> Self {
+        let (orders, _) = watch::channel(Order::Stay);
+        let (tasks, done, ever) = (JoinSet::new(), Arc::new(AtomicU64::new(0)), 0);
+        let mut fleet = Self { tasks, orders, done, ever, assembled_in: Duration::ZERO };
+        fleet.join(crew, browsers).await;
+        fleet
+    }
+
+    /// Adds so many, as fast as they go.
+    pub async fn join(&mut self, crew: &Arc<Crew>, browsers: u64) {
         let started = Instant::now();
         let left = Arc::new(AtomicU64::new(browsers));
         let mut openers = JoinSet::new();
         for _ in 0..OPENERS {
             openers.spawn(open_some(crew.clone(), left.clone()));
         }
-        let (orders, _) = watch::channel(Order::Stay);
-        let (mut tasks, done) = (JoinSet::new(), Arc::new(AtomicU64::new(0)));
         while let Some(opened) = openers.join_next().await {
             for visitor in opened.unwrap_or_default() {
-                let number = tasks.len() as u64;
-                let member = Member { crew: crew.clone(), number, done: done.clone() };
-                tasks.spawn(member.wait(visitor, orders.subscribe()));
+                let number = self.ever;
+                self.ever += 1;
+                let member = Member { crew: crew.clone(), number, done: self.done.clone() };
+                self.tasks.spawn(member.wait(visitor, self.orders.subscribe()));
             }
         }
-        Self { tasks, orders, done, assembled_in: started.elapsed() }
+        self.assembled_in = started.elapsed();
+    }
+
+    /// A share of them, chosen at random, leave and say so; how many are left.
+    pub async fn thin_out(&mut self, share: f64, round: u64) -> usize {
+        let all = self.waiting() as u64;
+        self.order(Order::Leave { share, round }, all).await;
+        self.waiting()
     }
 
     /// How many there are still.
@@ -146,6 +165,13 @@ impl Member {
                 self.crew.log_in(waiting, begun).await.map(|()| None)
             }
             Order::Stay | Order::LogIn(_) => Ok(Some(waiting)),
+            Order::Leave { share, round } => {
+                if Random::new(self.number ^ round << 32).unit() >= share {
+                    return Some(waiting);
+                }
+                let left = self.crew.cancel(waiting).await;
+                left.map(|()| None).map_err(|why| Wrong(Step::End, why))
+            }
             Order::Cut(spread) => {
                 let (number, secret) = (waiting.number, waiting.shown.resume.clone());
                 drop(waiting);

@@ -74,3 +74,17 @@ pub fn busy(from: Machine, to: Machine) -> f64 {
     let all = to.all.saturating_sub(from.all).max(1);
     100.0 * to.busy.saturating_sub(from.busy) as f64 / all as f64
 }
+
+/// What the kernel keeps for itself in small blocks, sockets above all, and in sockets' buffers, in
+/// bytes: of the whole machine.
+pub fn kernel_memory() -> u64 {
+    let number = |file: &str, name: &str| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let words = words.iter().rev().find_map(|word| word.parse::<u64>().ok());
+        words.unwrap_or_default()
+    };
+    // The last number of the line is that of TCP's pages.
+    number("/proc/meminfo", "Slab:") * 1024 + number("/proc/net/sockstat", "TCP:") * 4096
+}

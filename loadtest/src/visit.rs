@@ -77,7 +77,11 @@ impl Crew {
         }
     }
 
-    async fn cancel(&self, mut visitor: Visitor) -> Result<(), String> {
+    /// Leaves, and says so.
+    ///
+    /// # Errors
+    /// How it ended otherwise.
+    pub async fn cancel(&self, mut visitor: Visitor) -> Result<(), String> {
         let started = Instant::now();
         let said = match self.dialect().cancel() {
             Some(cancel) => visitor.browser.say(cancel).await,

@@ -295,9 +295,6 @@ pub enum Because {
     Deadline,
     /// The browser's user left, or the socket of the plain protocol is gone.
     Left,
-    /// The browser's user left, and said so where the login did not wait. Whoever held it may look for
-    /// its record only now, and would make it again: it stays as one that is over.
-    LeftElsewhere,
     /// The plain socket is gone, and nobody can come back for a token.
     Lost,
 }

@@ -332,8 +332,10 @@ impl Login {
         }
     }
 
-    /// Its owner ends it. `Ok(None)`: nobody had scanned, nothing stays (but see
-    /// [`Because::LeftElsewhere`]).
+    /// Its owner ends it. `Ok(None)`: nobody had scanned, and nothing stays.
+    ///
+    /// But if the login has been taken over and its time is not up, its former holder may look for
+    /// the record only now, and would make it again: then it stays, as one that is over.
     ///
     /// # Errors
     /// Any [`OwnerRefusal`]: the caller acts on each.
@@ -352,7 +354,7 @@ impl Login {
             {
                 return Err(Box::new(self.refuse(OwnerRefusal::Early)));
             }
-            State::Waiting { .. } if because == Because::LeftElsewhere => {
+            State::Waiting { .. } if epoch > 1 && because != Because::Deadline => {
                 let mut login = self.with(State::Waiting { deadline: now }, now);
                 login.epoch = epoch;
                 login.facts = None;
@@ -369,7 +371,7 @@ impl Login {
         let ending = match (&self.state, because) {
             (State::Approved { .. }, _) => Ending::Undelivered,
             (_, Because::Deadline) => Ending::Expired,
-            (_, Because::Left | Because::LeftElsewhere | Because::Lost) => Ending::Cancelled,
+            (_, Because::Left | Because::Lost) => Ending::Cancelled,
         };
         let until = now + RECEIPT;
         Ok(Some(Self { epoch, ..self.with(State::Ended { ending, until, scan }, now) }))

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use actix_http::ws::Message;
+use bytes::Bytes;
 
 use super::{answer::Frames, transport::Wire};
 
@@ -20,6 +21,14 @@ impl Line {
         match self {
             Self::Socket(wire) => wire.say(message),
             Self::Answer(frames) => frames.say(message),
+        }
+    }
+
+    /// Asks whether the other side is there, where it can answer; else shows that we are.
+    pub(super) fn ping(&self) {
+        match self {
+            Self::Socket(wire) => wire.ping(),
+            Self::Answer(frames) => frames.say(Message::Ping(Bytes::new())),
         }
     }
 

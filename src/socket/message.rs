@@ -83,7 +83,7 @@ async fn cancel(worker: &Rc<Worker>, secret: Resume) -> Result<(), ApiError> {
         let schedule = Waiting::schedule(&held, worker.store.now());
         // The registry lives as long as the process.
         let _ = worker.registry.ask(Register { id, conn, epoch, socket: None, schedule }).await;
-        if leave(worker, conn, held, Because::LeftElsewhere).await {
+        if leave(worker, conn, held, Because::Left).await {
             return Ok(());
         }
     }

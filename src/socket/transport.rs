@@ -73,6 +73,15 @@ impl Wire {
         self.io.try_io(Interest::WRITABLE, || socket.send_with_flags(bytes, MSG_MORE))
     }
 
+    /// Asks whether the client is there: at once and without a block for it, unless something waits
+    /// to be written already, or the connection takes nothing.
+    pub fn ping(&self) {
+        const PING: [u8; 2] = [0x89, 0];
+        let mut out = self.out.borrow_mut();
+        let written = if out.is_empty() { self.io.try_write(&PING).unwrap_or(0) } else { 0 };
+        out.extend_from_slice(&PING[written..]);
+    }
+
     /// Says a frame; the pump writes it.
     pub fn say(&self, message: Message) {
         // The only error is a message that is no frame, such as a continuation out of place.

@@ -60,6 +60,23 @@ async fn a_second_socket_takes_the_login_over_and_the_end_of_the_first_changes_n
 }
 
 #[tokio::test]
+async fn who_comes_back_and_cancels_at_once_leaves_no_code_that_is_good() {
+    for (service, _redis) in both(|settings| settings).await {
+        let phone = Phone::of(service.address, "alice");
+        // The former holder hears of it when the login may be over already, or not yet.
+        for _ in 0..10 {
+            let (mut first, key) = Browser::json(service.address).await;
+            let mut second = Browser::resume(service.address, text(&key, "resume")).await;
+            second.say(&json!({ "type": "cancel" })).await;
+            assert_eq!(first.closed().await, Closed::Code(4002));
+            assert_eq!(second.message().await["type"], "key");
+            assert_eq!(second.closed().await, Closed::Code(1000));
+            assert_eq!(phone.scan(text(&key, "key")).await.codes(), (404, -1));
+        }
+    }
+}
+
+#[tokio::test]
 async fn whoever_has_only_seen_the_qr_code_cannot_resume() {
     for (service, _redis) in both(|settings| settings).await {
         let (mut browser, key) = Browser::json(service.address).await;

@@ -1,29 +1,24 @@
 //! One side, once: first with browsers that wait, then, on servers of its own, at saturation.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Mutex, time::Duration};
 
-use super::{Figures, Row, Settings};
+use super::{Figures, Part, Row, SETTLE, Settings, crew};
 use crate::{
-    crew::Crew,
     dialect::Dialect,
-    economy,
     engine::{Load, Span, closed_loop, open_loop},
     fleet::Fleet,
     proc,
-    recorder::{Percentiles, Recorder, Step},
+    recorder::{Percentiles, Step},
     target::{Error, Target, Usage},
     visit::Visit,
 };
 
-/// Between the last connection and a look at the memory.
-const SETTLE: Duration = Duration::from_secs(4);
 /// From a browser's arrival to its scan, in an open loop.
 const THINK: Duration = Duration::from_secs(1);
+/// Logins before anything is measured.
+const FIRST_LOGINS: Duration = Duration::from_secs(1);
 /// What is not counted at the start of a load.
-const WARM_UP: Duration = Duration::from_secs(3);
+pub(super) const WARM_UP: Duration = Duration::from_secs(3);
 
 pub(super) async fn measure(
     settings: &Settings,
@@ -32,14 +27,13 @@ pub(super) async fn measure(
     progress: &impl Fn(&str),
 ) -> Result<Figures, Error> {
     let mut figures = Figures::default();
-    waiting(settings, dialect, &start()?, &mut figures, progress).await?;
-    saturation(settings, dialect, &start()?, &mut figures, progress).await?;
+    if settings.parts.contains(&Part::Waiting) {
+        waiting(settings, dialect, &start()?, &mut figures, progress).await?;
+    }
+    if settings.parts.contains(&Part::Saturation) {
+        saturation(settings, dialect, &start()?, &mut figures, progress).await?;
+    }
     Ok(figures)
-}
-
-fn crew(target: &Target, dialect: Dialect) -> Result<Arc<Crew>, Error> {
-    let tokens = target.tokens.clone();
-    Ok(Crew::new(&target.endpoints, dialect, false, tokens, Recorder::new())?)
 }
 
 async fn waiting(
@@ -51,7 +45,11 @@ async fn waiting(
 ) -> Result<(), Error> {
     let crew = crew(target, dialect)?;
     let ours = proc::pss(std::process::id()).unwrap_or_default();
-    let before = target.usage();
+    // What a process needs once, whoever waits: code that is read in, pools, histograms.
+    closed_loop(&crew, settings.at_a_time, Duration::ZERO, FIRST_LOGINS, || ()).await;
+    tokio::time::sleep(SETTLE).await;
+    crew.recorder.reset();
+    let (before, kernel) = (target.usage(), proc::kernel_memory());
     let mut fleet = Fleet::assemble(&crew, settings.waiting).await;
     let n = fleet.waiting() as f64;
     figures.set(Row::ConnectsPerSecond, n / fleet.assembled_in.as_secs_f64());
@@ -60,6 +58,9 @@ async fn waiting(
     let bytes = |before: u64, after: u64| after.saturating_sub(before) as f64 / n;
     figures.set(Row::BytesPerSocket, bytes(before.server_pss, full.server_pss));
     figures.set(Row::RedisBytesPerSocket, bytes(before.redis_memory, full.redis_memory));
+    let all = |usage: &Usage| usage.server_pss + usage.redis_memory;
+    figures.set(Row::AllBytesPerSocket, bytes(all(&before), all(&full)));
+    figures.set(Row::KernelBytesPerSocket, bytes(kernel, proc::kernel_memory()));
     let ours_now = proc::pss(std::process::id()).unwrap_or_default();
     // Later rounds use the memory of earlier ones again: only the first tells.
     if bytes(ours, ours_now) > 100.0 {
@@ -83,7 +84,8 @@ async fn waiting(
         let load = open_loop(&crew, f64::from(*rate), span, log_in, begin).await;
         let begun = begun.into_inner().unwrap_or_else(|p| p.into_inner());
         latencies(*rate, &load, figures);
-        costs(&load, begun, target.usage(), figures, Row::CpuAt(*rate), Row::RedisCpuAt(*rate));
+        let rows = [Row::CpuAt(*rate), Row::RedisCpuAt(*rate), Row::AllCpuAt(*rate)];
+        costs(&load, begun, target.usage(), figures, rows);
         progress(&said(&format!("{rate} logins/s"), &load));
     }
     figures.set(Row::LostWhileWaiting, n - fleet.waiting() as f64);
@@ -101,13 +103,16 @@ fn latencies(rate: u32, load: &Load, figures: &mut Figures) {
     figures.set(Row::FailuresAt(rate), load.measured.failed() as f64);
 }
 
-fn costs(load: &Load, from: Usage, to: Usage, figures: &mut Figures, cpu: Row, redis: Row) {
+fn costs(load: &Load, from: Usage, to: Usage, figures: &mut Figures, rows: [Row; 3]) {
     // In seconds per 1,000 logins, which is milliseconds per login.
     let each = |from: Duration, to: Duration| {
         1000.0 * to.saturating_sub(from).as_secs_f64() / load.measured.logins.max(1) as f64
     };
-    figures.set(cpu, each(from.server_cpu, to.server_cpu));
-    figures.set(redis, each(from.redis_cpu, to.redis_cpu));
+    let server = each(from.server_cpu, to.server_cpu);
+    let redis = each(from.redis_cpu, to.redis_cpu);
+    for (row, value) in rows.into_iter().zip([server, redis, server + redis]) {
+        figures.set(row, value);
+    }
 }
 
 fn said(what: &str, load: &Load) -> String {
@@ -137,19 +142,13 @@ async fn saturation(
     let client = proc::cpu(std::process::id()).unwrap_or_default();
     let load = closed_loop(&crew, settings.at_a_time, WARM_UP, time, begin).await;
     let begun = begun.into_inner().unwrap_or_else(|p| p.into_inner());
-    costs(&load, begun, target.usage(), figures, Row::CpuAtMost, Row::RedisCpuAtMost);
+    let rows = [Row::CpuAtMost, Row::RedisCpuAtMost, Row::AllCpuAtMost];
+    costs(&load, begun, target.usage(), figures, rows);
     let client = proc::cpu(std::process::id()).unwrap_or_default() - client;
     let share = 100.0 * client.as_secs_f64() / (time + WARM_UP).as_secs_f64();
     figures.set(Row::ClientCpuAtMost, share);
     figures.set(Row::LoginsPerSecond, load.per_second());
     figures.set(Row::FailuresAtMost, load.measured.failed() as f64);
     progress(&said("saturation", &load));
-    if let Some(counted) = economy::count(&crew, target).await? {
-        figures.set(Row::CommandsSent, counted.sent_each());
-        figures.set(Row::CommandsInside, counted.inside_each());
-        figures.set(Row::Notifications, counted.notifications);
-        figures.sent = counted.sent;
-        figures.inside = counted.inside;
-    }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde_json::{Value, json};
 
-use super::Settings;
+use super::{Bar, Settings};
 use crate::target::Store;
 
 /// A figure.
@@ -14,6 +14,10 @@ pub enum Row {
     BytesPerSocket,
     /// Redis's `used_memory`.
     RedisBytesPerSocket,
+    /// Both.
+    AllBytesPerSocket,
+    /// The kernel's, of both ends of the connection.
+    KernelBytesPerSocket,
     /// PSS of this client.
     ClientBytesPerSocket,
     /// Percent of a core, without Redis.
@@ -38,22 +42,36 @@ pub enum Row {
     CpuAt(u32),
     /// The same of Redis.
     RedisCpuAt(u32),
+    /// Both.
+    AllCpuAt(u32),
     /// Logins a second at saturation.
     LoginsPerSecond,
     /// Processor milliseconds per login at saturation, without Redis.
     CpuAtMost,
     /// The same of Redis.
     RedisCpuAtMost,
+    /// Both.
+    AllCpuAtMost,
     /// Percent of a core that this client needed at saturation.
     ClientCpuAtMost,
     /// Logins that failed at saturation.
     FailuresAtMost,
-    /// Commands that clients sent to Redis per login.
-    CommandsSent,
+    /// Commands that clients sent to Redis per login, with so many instances.
+    CommandsSent(usize),
     /// Commands that scripts called per login.
-    CommandsInside,
+    CommandsInside(usize),
     /// Notifications that the service counted per login.
-    Notifications,
+    Notifications(usize),
+    /// From a new connection to the last record that is read again, in milliseconds.
+    ResyncTime,
+    /// The slowest token of who was scanned in the second from then on, in milliseconds.
+    WorstBesideResync,
+    /// PSS of the servers, before anybody is replaced.
+    BytesBeforeChurn,
+    /// How often a part was replaced.
+    ChurnRounds,
+    /// How many percent more bytes per socket there are after that.
+    ChurnGrowth,
     /// Browsers that did not stay to the end.
     LostWhileWaiting,
 }
@@ -63,6 +81,8 @@ impl fmt::Display for Row {
         match self {
             Self::BytesPerSocket => f.write_str("bytes per waiting socket, PSS"),
             Self::RedisBytesPerSocket => f.write_str("bytes per waiting socket, Redis used_memory"),
+            Self::AllBytesPerSocket => f.write_str("bytes per waiting socket, both"),
+            Self::KernelBytesPerSocket => f.write_str("kernel bytes per connection, both ends"),
             Self::ClientBytesPerSocket => f.write_str("bytes per simulated browser (this client)"),
             Self::IdleCpu => f.write_str("idle CPU, % of a core"),
             Self::IdleRedisCpu => f.write_str("idle CPU of Redis, % of a core"),
@@ -75,14 +95,21 @@ impl fmt::Display for Row {
             Self::FailuresAt(rate) => write!(f, "  failures at {rate}/s"),
             Self::CpuAt(rate) => write!(f, "server CPU per 1,000 logins at {rate}/s, s"),
             Self::RedisCpuAt(rate) => write!(f, "Redis CPU per 1,000 logins at {rate}/s, s"),
+            Self::AllCpuAt(rate) => write!(f, "both per 1,000 logins at {rate}/s, s"),
+            Self::AllCpuAtMost => f.write_str("both per 1,000 logins there, s"),
             Self::LoginsPerSecond => f.write_str("logins/s at saturation"),
             Self::CpuAtMost => f.write_str("server CPU per 1,000 logins there, s"),
             Self::RedisCpuAtMost => f.write_str("Redis CPU per 1,000 logins there, s"),
             Self::ClientCpuAtMost => f.write_str("  client CPU there, % of a core"),
             Self::FailuresAtMost => f.write_str("  failures there"),
-            Self::CommandsSent => f.write_str("commands sent to Redis per login"),
-            Self::CommandsInside => f.write_str("commands inside scripts per login"),
-            Self::Notifications => f.write_str("notifications per login"),
+            Self::CommandsSent(n) => write!(f, "commands sent to Redis per login, {n} instances"),
+            Self::CommandsInside(n) => write!(f, "  commands inside scripts, {n} instances"),
+            Self::Notifications(n) => write!(f, "notifications per login, {n} instances"),
+            Self::ResyncTime => f.write_str("resync of the waiting logins, ms"),
+            Self::WorstBesideResync => f.write_str("slowest token of others beside it, ms"),
+            Self::BytesBeforeChurn => f.write_str("  bytes per waiting socket before the churn"),
+            Self::ChurnRounds => f.write_str("  rounds of churn"),
+            Self::ChurnGrowth => f.write_str("more bytes per waiting socket after the churn, %"),
             Self::LostWhileWaiting => f.write_str("  waiting browsers lost"),
         }
     }
@@ -92,10 +119,6 @@ impl fmt::Display for Row {
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
     rows: BTreeMap<Row, f64>,
-    /// Commands that clients sent, by name, over the counted logins.
-    pub sent: BTreeMap<String, u64>,
-    /// Commands that scripts called.
-    pub inside: BTreeMap<String, u64>,
 }
 
 impl Figures {
@@ -138,7 +161,7 @@ impl Table {
                     .iter()
                     .map(|(row, value)| (row.to_string().trim().to_owned(), json!(value)))
                     .collect();
-                json!({ "figures": rows, "sent": round.sent, "inside": round.inside })
+                json!({ "figures": rows })
             });
             rounds.collect()
         };
@@ -185,14 +208,25 @@ impl fmt::Display for Table {
              {rounds} rounds on {} cores that server, Redis and client share\n",
             self.cores
         )?;
-        writeln!(f, "| | service | nginx + nchan + Redis | ratio |\n|---|---|---|---|")?;
+        writeln!(f, "| | service | nginx + nchan + Redis | ratio | bar | moonshot | |")?;
+        writeln!(f, "|---|---|---|---|---|---|---|")?;
         for row in self.rows() {
             let (ours, theirs) = (median(&self.service, row), median(&self.peer, row));
             let ratio = ours.zip(theirs).filter(|(_, theirs)| *theirs > 0.0).map(|(a, b)| a / b);
-            writeln!(f, "| {row} | {} | {} | {} |", short(ours), short(theirs), short(ratio))?;
-        }
-        if let Some(round) = self.service.last() {
-            writeln!(f, "\nsent: {:?}\ninside scripts: {:?}", round.sent, round.inside)?;
+            let (ours_text, theirs_text) = (short(ours), short(theirs));
+            write!(f, "| {row} | {ours_text} | {theirs_text} | {} |", short(ratio))?;
+            match Bar::of(row) {
+                None => writeln!(f, " | | |")?,
+                Some((bar, moonshot)) => {
+                    let met = match (bar.is_met(ours, theirs), moonshot.is_met(ours, theirs)) {
+                        (None, _) => "",
+                        (Some(false), _) => "**not met**",
+                        (_, Some(true)) => "moonshot",
+                        (Some(true), _) => "met",
+                    };
+                    writeln!(f, " {} | {} | {met} |", bar.text(), moonshot.text())?;
+                }
+            }
         }
         Ok(())
     }

@@ -186,18 +186,47 @@ pub struct Commands {
     pub inside: BTreeMap<String, u64>,
 }
 
+/// One command that a client sent.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// When, on Redis's clock, in seconds.
+    pub at: f64,
+    /// The client's address.
+    pub client: String,
+    /// Its name, in small letters.
+    pub name: String,
+}
+
 impl Monitor {
+    /// What clients sent until now, one by one.
+    pub fn seen(mut self) -> Vec<Seen> {
+        let text = self.rest();
+        let seen = text.lines().filter_map(|line| {
+            let (at, rest) = line.strip_prefix('+')?.split_once(" [")?;
+            let (client, rest) = rest.split_once("] \"")?;
+            let name = rest.split_once('"')?.0.to_ascii_lowercase();
+            let client = client.split_once(' ')?.1.to_owned();
+            (client != "lua").then_some(Seen { at: at.parse().ok()?, client, name })
+        });
+        seen.collect()
+    }
+
+    /// Ends by a time-out: MONITOR never does.
+    fn rest(&mut self) -> String {
+        let _ = self.0.set_read_timeout(Some(Duration::from_millis(500)));
+        let mut bytes = Vec::new();
+        let _ = self.0.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// What was seen until now; commands that name one of `others` are left out.
     ///
     /// # Errors
     /// Those of the connection.
     pub fn finish(mut self, others: &[&str]) -> io::Result<Commands> {
-        self.0.set_read_timeout(Some(Duration::from_millis(500)))?;
-        let mut bytes = Vec::new();
-        // Ends by the timeout: MONITOR never does.
-        let _ = self.0.read_to_end(&mut bytes);
+        let text = self.rest();
         let mut commands = Commands::default();
-        for line in String::from_utf8_lossy(&bytes).lines() {
+        for line in text.lines() {
             // +1700000000.000000 [0 127.0.0.1:50000] "get" "a key"
             let Some((source, rest)) = line.split_once("] \"") else { continue };
             let Some((name, arguments)) = rest.split_once('"') else { continue };

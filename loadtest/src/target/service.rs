@@ -32,6 +32,7 @@ impl Settings {
             .with("CLAIMS_PER_USER", "0")
             .with("DRAIN_SECONDS", "0")
             .with("LOG_FORMAT", "json")
+            .with("LOG", "info,scanlogin::http=warn,scanlogin::registry=warn")
     }
 
     /// Sets `SCANLOGIN_<name>`.

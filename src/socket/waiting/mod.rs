@@ -21,7 +21,6 @@ use std::{rc::Rc, time::Duration};
 use actix::{Actor, ActorContext, AsyncContext, Handler, WeakAddr, dev::SendError};
 use actix_http::ws::{CloseCode, CloseReason, Message};
 use actix_web_actors::ws::WebsocketContext;
-use bytes::Bytes;
 
 pub(in crate::socket) use self::ends::leave;
 use super::{Seat, Worker, line::Line};
@@ -308,7 +307,7 @@ impl Handler<Wake> for Waiting {
             Wake::Ping if self.unanswered_pings >= MAX_UNANSWERED => ctx.stop(),
             Wake::Ping => {
                 self.unanswered_pings += u8::from(self.wire.hears());
-                self.wire.say(Message::Ping(Bytes::new()));
+                self.wire.ping();
             }
             Wake::Rotate => {
                 if self.phase == Phase::Waiting {

@@ -1,4 +1,4 @@
--- ARGV: epoch, 'deadline' | 'left' | 'left elsewhere' | 'lost'
+-- ARGV: epoch, 'deadline' | 'left' | 'lost'
 local epoch, because = tonumber(ARGV[1]), ARGV[2]
 local r, raw = load()
 if not r then return { GONE, '' } end
@@ -6,7 +6,8 @@ if epoch < r[EPOCH] then return { SUPERSEDED, raw } end
 local state = r[STATE]
 if state > APPROVED then return { OVER, raw } end
 if state ~= APPROVED and because == 'deadline' and now < r[END] then return { EARLY, raw } end
-if state == WAITING and because == 'left elsewhere' then
+-- Taken over once: its former holder may look for it only now, and would make it again.
+if state == WAITING and epoch > 1 and because ~= 'deadline' then
   unreserve(r)
   r[EPOCH], r[CHANGED], r[END], r[HASHES], r[FACTS] = epoch, now, now, '', { '', '', '' }
   save(r)

@@ -397,7 +397,6 @@ impl Backend for RedisStore {
         let because = match because {
             Because::Deadline => "deadline",
             Because::Left => "left",
-            Because::LeftElsewhere => "left elsewhere",
             Because::Lost => "lost",
         };
         let mut call = END.key(self.login_key(id));

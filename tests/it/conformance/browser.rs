@@ -88,13 +88,13 @@ async fn a_login_that_nobody_scanned_goes_without_a_trace() {
 }
 
 #[tokio::test]
-async fn a_login_that_was_left_elsewhere_is_not_made_again_by_its_holder() {
+async fn a_login_that_was_taken_over_and_left_is_not_made_again_by_its_former_holder() {
     on_both(async |rig| {
         let login = Subject::created(rig, Protocol::Json).await;
         let held = login.record(rig).await;
         login.resumed(rig).await.expect("resumed");
-        assert_eq!(why(login.end(rig, 1, Because::LeftElsewhere).await), Superseded);
-        assert_eq!(login.end(rig, 2, Because::LeftElsewhere).await, ENDED);
+        assert_eq!(why(login.end(rig, 1, Because::Left).await), Superseded);
+        assert_eq!(login.end(rig, 2, Because::Left).await, ENDED);
         let found = rig.reclaim(login.id, &held).await.unwrap();
         assert_eq!(found.epoch, 2, "the holder sees that it has lost it");
         let State::Waiting { deadline } = found.state else { panic!("{:?}", found.state) };
@@ -105,11 +105,15 @@ async fn a_login_that_was_left_elsewhere_is_not_made_again_by_its_holder() {
         for (_, life) in rig.lives().await {
             assert!(life <= SLACK, "{life:?}");
         }
-        // What was scanned ends as it always does.
+        // What was scanned ends as it always does, and so does a login whose time is up.
         let login = Subject::created(rig, Protocol::Json).await;
         login.scan(rig, 1, "alice", claim()).await.unwrap();
-        assert_eq!(login.end(rig, 1, Because::LeftElsewhere).await, ENDED);
+        login.resumed(rig).await.expect("resumed");
+        assert_eq!(login.end(rig, 2, Because::Left).await, ENDED);
         assert_eq!(login.ending(rig).await, Some(Ending::Cancelled));
+        let login = Subject::aged(rig, WAIT + SECOND, None).await;
+        assert_eq!(login.end(rig, 2, Because::Deadline).await, ENDED);
+        assert_eq!(rig.record(login.id).await, None);
     })
     .await;
 }
