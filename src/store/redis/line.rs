@@ -30,4 +30,9 @@ impl ThreadLine {
     pub(super) fn get(&self) -> Option<Connection> {
         self.0.borrow().as_ref().filter(|connection| !connection.is_broken()).cloned()
     }
+
+    /// Whether a command has found it broken, and the feed has not made it anew.
+    pub(super) fn is_broken(&self) -> bool {
+        self.0.borrow().as_ref().is_some_and(Connection::is_broken)
+    }
 }

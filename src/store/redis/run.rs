@@ -40,6 +40,10 @@ impl RedisStore {
         if let Some(line) = self.line.get() {
             return Ok(line);
         }
+        if self.line.is_broken() {
+            // The pool's first connection is then one in the place of one that was lost.
+            self.connector.note_disturbance();
+        }
         if self.clock.now() < self.away_until.get() {
             let detail = "not reachable a moment ago".into();
             return Err(StoreError { kind: StoreErrorKind::Io, detail });
