@@ -180,7 +180,12 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) async fn start(settings: Settings) -> Self {
-        let mut child = command(&settings).stderr(Stdio::piped()).spawn().expect("it starts");
+        Self::of(command(&settings)).await
+    }
+
+    /// The same, by a command that may run it within another program.
+    pub(crate) async fn of(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
         let stderr = child.stderr.take().expect("piped");
         let log = Arc::new(Mutex::new(Vec::new()));
         let (sender, receiver) = mpsc::channel();
