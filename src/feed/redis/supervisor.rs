@@ -43,6 +43,8 @@ enum Lost {
     Timeout,
     #[error("the canary's notification did not come within {PROBE_TIMEOUT:?}")]
     Deaf,
+    #[error("a command got no answer on it, or one that ends it")]
+    Broken,
     #[error("the registry is gone")]
     NoRegistry,
 }
@@ -226,6 +228,7 @@ impl<A: Wakeable> Supervisor<A> {
             self.now_listening().await?;
         }
         let queue = self.queue.clone();
+        let thread_line = self.instance.thread_line.clone();
         loop {
             let next_probe = probe.as_ref().map(Probe::due);
             tokio::select! {
@@ -263,6 +266,7 @@ impl<A: Wakeable> Supervisor<A> {
                     }
                 }
                 Some(result) = in_flight.next() => result?,
+                () = thread_line.left(), if self.node.is_none() => return Err(Lost::Broken),
                 () = until(next_probe), if next_probe.is_some() => {
                     let Some(probe) = &mut probe else { continue };
                     if probe.is_out() {

@@ -9,30 +9,49 @@
 
 use std::cell::RefCell;
 
+use futures_util::FutureExt;
+use tokio::sync::Notify;
+
 use super::connect::Connection;
 
 /// Where a thread's store finds the feed's connection, while there is one that listens.
 #[derive(Default)]
-pub struct ThreadLine(RefCell<Option<Connection>>);
+pub struct ThreadLine {
+    connection: RefCell<Option<Connection>>,
+    left: Notify,
+}
 
 impl ThreadLine {
     /// The feed listens on this connection now.
     pub fn put(&self, connection: Connection) {
-        *self.0.borrow_mut() = Some(connection);
+        *self.connection.borrow_mut() = Some(connection);
+        // What was said of the one before.
+        let _ = self.left.notified().now_or_never();
     }
 
     /// The feed does not listen.
     pub fn take(&self) {
-        *self.0.borrow_mut() = None;
+        *self.connection.borrow_mut() = None;
     }
 
-    /// The connection, unless a command has found it broken: the feed may learn of that later.
+    /// Waits until the store has left the connection because a command found it broken. The line may
+    /// carry notifications all the same, so nobody else would tell the feed to make it anew.
+    pub async fn left(&self) {
+        self.left.notified().await;
+    }
+
+    /// The connection, unless a command has found it broken.
     pub(super) fn get(&self) -> Option<Connection> {
-        self.0.borrow().as_ref().filter(|connection| !connection.is_broken()).cloned()
+        self.connection.borrow().as_ref().filter(|connection| !connection.is_broken()).cloned()
     }
 
-    /// Whether a command has found it broken, and the feed has not made it anew.
-    pub(super) fn is_broken(&self) -> bool {
-        self.0.borrow().as_ref().is_some_and(Connection::is_broken)
+    /// Leaves the connection if a command has found it broken, and tells the feed.
+    pub(super) fn leave_broken(&self) -> bool {
+        let mut connection = self.connection.borrow_mut();
+        let left = connection.take_if(|connection| connection.is_broken()).is_some();
+        if left {
+            self.left.notify_one();
+        }
+        left
     }
 }

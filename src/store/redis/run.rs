@@ -40,7 +40,7 @@ impl RedisStore {
         if let Some(line) = self.line.get() {
             return Ok(line);
         }
-        if self.line.is_broken() {
+        if self.line.leave_broken() {
             // The pool's first connection is then one in the place of one that was lost.
             self.connector.note_disturbance();
         }

@@ -1,6 +1,6 @@
 //! Redis forgets while a browser is on its way from one instance to the other.
 
-use scanlogin::app::Options;
+use scanlogin::{app::Options, feed::Mechanisms};
 
 use super::{Pair, Waiter};
 use crate::helpers::{Browser, Closed, Phone, eventually};
@@ -40,6 +40,33 @@ async fn who_comes_back_elsewhere_before_redis_was_reminded_of_the_login_goes_on
     assert_eq!(waiter.browser.message().await["key"], waiter.key.as_str());
     waiter.is_scanned(pair.direct.address).await;
     waiter.gets_its_token().await;
+}
+
+#[tokio::test]
+async fn a_line_on_which_a_command_got_no_answer_is_made_anew_and_not_doubted_for_ever() {
+    // Without the probe nobody but that command can tell.
+    let mechanisms = Mechanisms { probe: false, ..Mechanisms::default() };
+    let pair = Pair::start(Options { mechanisms, ..Options::default() }).await;
+    let (browser, key) = Browser::json(pair.through.address).await;
+    let over = key["resume"].as_str().expect("a secret").to_owned();
+    browser.leave(1000).await;
+    eventually("the login is over", || async { pair.redis.keys().await.is_empty().then_some(()) })
+        .await;
+    pair.proxy.hold();
+    let phone = Phone::of(pair.through.address, "alice");
+    assert_eq!(phone.scan(key["key"].as_str().expect("a key")).await.codes(), (503, -6));
+    pair.proxy.restore();
+    let ask = async || {
+        let mut back = Browser::resume(pair.through.address, &over).await;
+        back.next().await.is_ok_and(|text| text.contains("expired")).then_some(())
+    };
+    eventually("the feed has made its line anew", || async {
+        phone.scan(key["key"].as_str().expect("a key")).await;
+        let resyncs = "scanlogin_feed_resyncs_total{reason=\"reconnected\"}";
+        (pair.through.metric(resyncs).await >= 1.0).then_some(())
+    })
+    .await;
+    eventually("what is over is called over again", ask).await;
 }
 
 #[tokio::test]
