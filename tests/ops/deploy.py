@@ -90,7 +90,9 @@ def build_context(root):
         yield "nothing else is in the image's context", ", ".join(stray) or None
         # The project's own target: its dependencies are built there. Checked, not built: what is missing shows as well.
         result = run("cargo", "check", "--locked", "--offline", "--package", "scanlogin", "--bin", "scanlogin",
-                     cwd=context, env={**os.environ, "CARGO_TARGET_DIR": str(HOME / "target")})
+                     cwd=context, env={**os.environ, "CARGO_TARGET_DIR": str(HOME / "target"),
+                                       # As the image is built. Said, so that the next build here asks git again.
+                                       "REVISION": "unknown"})
         yield f"the service compiles from the {len(names)} files of the image's context", failure(result)
 
 
