@@ -21,7 +21,8 @@ fn main() {
         Some(revision) => format!("{version} ({revision})"),
         None => version,
     };
-    println!("cargo::rustc-env=SCANLOGIN_VERSION={version}");
+    // Not SCANLOGIN_...: `cargo run` hands it to the service, which would take it for a setting.
+    println!("cargo::rustc-env=VERSION_WITH_COMMIT={version}");
 }
 
 /// What is shown of a commit's name; `None` for what is not one, such as an image's `unknown`.

@@ -53,4 +53,4 @@ pub mod tokens;
 pub mod trace;
 
 /// The package's version, and the commit where it is known: `0.1.0 (09050bf3c1d2)`.
-pub const VERSION: &str = env!("SCANLOGIN_VERSION");
+pub const VERSION: &str = env!("VERSION_WITH_COMMIT");

@@ -367,7 +367,7 @@ fn a_version_without_a_repository_names_only_a_commit_that_it_was_told() {
         command.env_remove("REVISION").envs(revision.map(|revision| ("REVISION", revision)));
         let output = command.output().expect("the script");
         let text = String::from_utf8(output.stdout).expect("UTF-8");
-        let line = format!("cargo::rustc-env=SCANLOGIN_VERSION={version}");
+        let line = format!("cargo::rustc-env=VERSION_WITH_COMMIT={version}");
         assert!(text.lines().any(|it| it == line), "{revision:?}: {text}");
     }
 }
