@@ -1,6 +1,7 @@
 //! The configuration: read once, checked whole before anything is tried (spec section 6).
 
 mod app_links;
+mod choices;
 mod command;
 mod credentials;
 mod otlp;
@@ -23,6 +24,7 @@ use url::Url;
 use self::credentials::Credentials;
 pub use self::{
     app_links::{AndroidApp, AppLinks},
+    choices::{Confirm, Deliver, LogFormat, MatchWhen, ProxyHeader},
     command::TokenOrder,
     credentials::{AppKey, AppKeys, TokenKey, TokenKeys, WebhookSettings},
     otlp::Otlp,
@@ -59,53 +61,6 @@ impl fmt::Debug for Secret {
 
 /// Shortest secret that is accepted: HS256 wants a key as long as its hash (RFC 7518, 3.2).
 pub const MIN_SECRET: usize = 32;
-
-/// Whether a scan alone logs the browser in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Confirm {
-    /// One step.
-    Off,
-    /// The person must confirm.
-    Required,
-}
-
-/// What a browser gets that is logged in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deliver {
-    /// The token, in a frame: its page's scripts keep it.
-    Token,
-    /// A ticket, which it redeems for a cookie that no script can read.
-    Ticket,
-}
-
-/// When the person must type the number that the browser shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MatchWhen {
-    /// Never.
-    Off,
-    /// Where nothing speaks for the browser's address.
-    Risky,
-    /// At every login.
-    Always,
-}
-
-/// In which header trusted proxies tell the client's address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProxyHeader {
-    /// `X-Forwarded-For`.
-    XForwardedFor,
-    /// `Forwarded` (RFC 7239).
-    Forwarded,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For machines.
-    Json,
-}
 
 /// The Redis that instances share.
 #[derive(Clone, Debug)]
