@@ -1,5 +1,6 @@
 //! The only place that wires the parts together: build, then run.
 
+mod acceptors;
 mod servers;
 mod threads;
 mod upstream;
@@ -15,7 +16,7 @@ use tokio::sync::mpsc;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use self::{
-    servers::{bind, serve, serve_admin, stop},
+    servers::{bind, bind_each, serve, serve_admin, stop},
     threads::{EVENTS, Shared, Shelf, ThreadEvent},
     upstream::Upstream,
 };
@@ -134,7 +135,7 @@ pub struct Application {
     config: Arc<Config>,
     address: SocketAddr,
     admin_address: SocketAddr,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     admin_listener: TcpListener,
     metrics: Arc<Metrics>,
     options: Options,
@@ -149,7 +150,8 @@ impl Application {
     /// # Errors
     /// [`StartError`].
     pub async fn build(config: Config, options: Options) -> Result<Self, StartError> {
-        let listener = bind("SCANLOGIN_LISTEN", config.listen, "127.0.0.1:8090")?;
+        let listeners =
+            bind_each("SCANLOGIN_LISTEN", config.listen, "127.0.0.1:8090", config.workers)?;
         let admin_listener = bind("SCANLOGIN_ADMIN_LISTEN", config.admin_listen, "127.0.0.1:8091")?;
         let shelf = match &config.redis {
             None => Shelf::Embedded(EmbeddedStore::new(options.clock.clone())),
@@ -166,10 +168,10 @@ impl Application {
         let traces = tracer.as_ref().map(|(tracer, _)| tracer.clone());
         let upstream = Upstream::reach(&config, &options, &metrics, traces).await?;
         Ok(Self {
-            address: listener.local_addr()?,
+            address: listeners[0].local_addr()?,
             admin_address: admin_listener.local_addr()?,
             config: Arc::new(config),
-            listener,
+            listeners,
             admin_listener,
             metrics,
             options,
@@ -238,7 +240,7 @@ impl Application {
         };
         let mut tasks = upstream.start(store, metrics.clone(), &options.crash);
         let tell_webhook = shared.webhook.is_some();
-        let mut server = serve(self.listener, shared)?;
+        let mut server = serve(self.listeners, shared)?;
         let mut admin = serve_admin(
             self.admin_listener,
             metrics.clone(),
@@ -247,7 +249,7 @@ impl Application {
             options.clock.clone(),
             tell_webhook,
         )?;
-        let (server_handle, admin_handle) = (server.handle(), admin.handle());
+        let admin_handle = admin.handle();
         let mut registries = Vec::new();
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         let mut watch = tokio::time::interval(Duration::from_secs(1));
@@ -270,15 +272,11 @@ impl Application {
                     }
                 }
                 part = tasks.died() => return Err(RunError::Died(part)),
-                result = &mut server => {
-                    result?;
-                    return Err(RunError::Died(Part::Server));
-                }
+                () = server.died() => return Err(RunError::Died(Part::Server)),
                 result = &mut admin => {
                     result?;
                     return Err(RunError::Died(Part::Admin));
                 }
-                () = options.crash.comes(Part::Server) => drop(server_handle.stop(false)),
                 () = options.crash.comes(Part::Admin) => drop(admin_handle.stop(false)),
             }
         }
@@ -303,21 +301,18 @@ impl Application {
             // Who waits until its turn comes is to hear of its token meanwhile.
             () = feed_died(&mut thread_events) => return Err(RunError::Died(Part::Feed)),
             // Both go on answering: phones until the end, probes too.
-            result = &mut server => {
-                result?;
-                return Err(RunError::Died(Part::Server));
-            }
+            () = server.died() => return Err(RunError::Died(Part::Server)),
             result = &mut admin => {
                 result?;
                 return Err(RunError::Died(Part::Admin));
             }
             () = stops.next() => {
                 tracing::warn!("asked twice: stopping at once");
-                stop(&server_handle, &admin_handle, false, server, admin).await;
+                stop(server, &admin_handle, admin, false).await;
                 return Ok(());
             }
         }
-        stop(&server_handle, &admin_handle, true, server, admin).await;
+        stop(server, &admin_handle, admin, true).await;
         if let (Some(tracer), Some(exporting)) = (tracer, exporting) {
             tracer.close();
             let _ = tokio::time::timeout(FINISH_TIME, exporting).await;
