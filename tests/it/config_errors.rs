@@ -297,14 +297,23 @@ async fn a_secret_may_come_from_a_file() {
 }
 
 #[tokio::test]
-async fn an_address_in_use_is_named() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    for name in ["LISTEN", "ADMIN_LISTEN"] {
+async fn an_address_in_use_is_named_also_where_another_of_us_listens() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap();
+    // Its own threads share its address.
+    let other = Process::start(Settings::embedded()).await;
+    for (name, address) in [
+        ("LISTEN", taken),
+        ("ADMIN_LISTEN", taken),
+        ("LISTEN", other.address),
+        ("ADMIN_LISTEN", other.address),
+        ("LISTEN", other.admin_address),
+    ] {
         let variable = format!("SCANLOGIN_{name}");
-        let settings = Settings::embedded().with(name, &address);
+        let settings = Settings::embedded().with(name, &address.to_string());
+        let what = format!("{variable}: {address} cannot be listened to: Address already in use");
         let example = format!("for example {variable}=");
-        assert_refused(&settings, &[], &[&variable, &address, "in use", &example]).await;
+        assert_refused(&settings, &[], &[&what, &example]).await;
     }
 }
 

@@ -6,6 +6,7 @@ mod command_line;
 mod config_errors;
 mod confirm;
 mod conformance;
+mod connections;
 mod economy;
 mod faults;
 mod helpers;

@@ -78,7 +78,7 @@ async fn the_same_holds_where_one_of_several_feeds_of_a_cluster_dies() {
 #[tokio::test]
 async fn a_part_that_dies_during_the_drain_is_an_error_too() {
     let redis = RedisServer::start().await;
-    for part in [Part::Feed, Part::Registry] {
+    for part in [Part::Feed, Part::Registry, Part::Server] {
         // One thread: each spreads its own browsers over the time, and one alone goes at once.
         let settings = Settings::redis(&redis).with("DRAIN_SECONDS", "60").with("WORKERS", "1");
         let (thread, now, stopper, [mut one, mut other]) = instance(settings, part).await;
