@@ -231,10 +231,10 @@ mod tests {
         (Acceptors::start(listeners, &Crash::default(), make).unwrap(), address)
     }
 
-    /// What comes back; nothing where the connection ends.
+    /// What comes back; nothing where the connection ends, or nobody serves it.
     async fn say(stream: &mut TcpStream, byte: u8) -> Option<u8> {
         stream.write_u8(byte).await.ok()?;
-        stream.read_u8().await.ok()
+        timeout(Duration::from_secs(5), stream.read_u8()).await.ok()?.ok()
     }
 
     #[actix_rt::test]
