@@ -275,6 +275,8 @@ labels! {
         ReadOnly = "readonly",
         /// `maxmemory` reached.
         OutOfMemory = "oom",
+        /// As many commands wait for Redis as may.
+        Full = "full",
         /// Anything else.
         Other = "other",
     }

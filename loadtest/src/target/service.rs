@@ -32,7 +32,7 @@ impl Settings {
             .with("CLAIMS_PER_USER", "0")
             .with("DRAIN_SECONDS", "0")
             .with("LOG_FORMAT", "json")
-            .with("LOG", "info,scanlogin::http=warn,scanlogin::registry=warn")
+            .with("LOG", "info,scanlogin::journal=warn")
     }
 
     /// Sets `SCANLOGIN_<name>`.

@@ -3,10 +3,10 @@
 use std::{cell::Cell, collections::HashMap, rc::Rc, sync::atomic::Ordering, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use redis::{Msg, PushInfo, PushKind, RedisError, aio::MultiplexedConnection};
+use redis::RedisError;
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 
 use super::{
@@ -21,7 +21,7 @@ use crate::{
     keys::{Entropy, LoginId},
     metrics::ResyncReason,
     registry::{Changed, Resync, Snapshot, Wakeable},
-    store::redis::RESPONSE_TIMEOUT,
+    store::redis::{Heard, Multiplexer},
 };
 
 /// Channels named by one command.
@@ -39,8 +39,6 @@ enum Lost {
     Redis(#[from] RedisError),
     #[error("the connection was closed")]
     Closed,
-    #[error("no answer within {RESPONSE_TIMEOUT:?}")]
-    Timeout,
     #[error("the canary's notification did not come within {PROBE_TIMEOUT:?}")]
     Deaf,
     #[error("a command got no answer on it, or one that ends it")]
@@ -56,10 +54,10 @@ fn jittered(most: Duration) -> Duration {
 }
 
 struct Connected {
-    line: MultiplexedConnection,
-    /// What Redis says unasked. Ends with the connection. Unbounded, because whoever fills it reads
-    /// answers too and must not wait; the feed takes all that is there at each of its turns.
-    pushes: mpsc::UnboundedReceiver<PushInfo>,
+    line: Multiplexer,
+    /// What Redis says unasked. Ends with the connection; the feed takes all that is there at each of
+    /// its turns.
+    heard: mpsc::UnboundedReceiver<Heard>,
 }
 
 /// Looks after one node.
@@ -136,24 +134,19 @@ impl<A: Wakeable> Supervisor<A> {
             Some(node) => node.clone(),
             None => connector.primary().await?.ok_or(Lost::Closed)?,
         };
-        let (told, pushes) = mpsc::unbounded_channel();
-        let listen = move |push: PushInfo| match push.kind {
-            PushKind::Message | PushKind::Disconnection => told.send(push),
-            // Confirmations are answers as well.
-            _ => Ok(()),
-        };
-        let mut line = connector.listen_to(&node, listen).await?;
+        let (tell, heard) = mpsc::unbounded_channel();
+        let mut line = connector.listen_to(&node, tell).await?;
         let sent = self.instance.clock.now();
         let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut line).await?;
         let theirs = Timestamp::from_micros(seconds * 1_000_000 + micros);
         connector.compare_clocks(theirs, sent, self.instance.clock.now());
         self.enable_notifications(&mut line).await;
         self.look_for_eviction(&mut line).await;
-        Ok((node.to_string(), Connected { line, pushes }))
+        Ok((node.to_string(), Connected { line, heard }))
     }
 
     /// Lets the store of this thread use the line, where one server has all keys.
-    fn share(&self, line: Option<&MultiplexedConnection>) {
+    fn share(&self, line: Option<&Multiplexer>) {
         match line {
             Some(line) if self.node.is_none() => self.instance.thread_line.put(line.clone().into()),
             _ => self.instance.thread_line.take(),
@@ -161,7 +154,7 @@ impl<A: Wakeable> Supervisor<A> {
     }
 
     /// Turns on the one class of events that carries a transition, and leaves on what others use.
-    async fn enable_notifications(&self, connection: &mut MultiplexedConnection) {
+    async fn enable_notifications(&self, connection: &mut Multiplexer) {
         const SETTING: &str = "notify-keyspace-events";
         let Some(flags) = setting(SETTING, connection).await else { return };
         if flags.contains('K') && flags.contains(['$', 'A']) {
@@ -178,7 +171,7 @@ impl<A: Wakeable> Supervisor<A> {
     }
 
     /// Warns of a Redis that would rather drop logins than refuse new ones.
-    async fn look_for_eviction(&self, connection: &mut MultiplexedConnection) {
+    async fn look_for_eviction(&self, connection: &mut Multiplexer) {
         let Some(policy) = setting("maxmemory-policy", connection).await else { return };
         if policy != "noeviction" && !self.instance.warned.evicts.swap(true, Ordering::Relaxed) {
             tracing::warn!(
@@ -203,7 +196,7 @@ impl<A: Wakeable> Supervisor<A> {
         connection: &mut Connected,
     ) -> Result<std::convert::Infallible, Lost> {
         let canary_channel = self.instance.connector.names().channel_of_key(&self.canary);
-        self.subscribe(connection, vec![canary_channel.clone()]).await?;
+        connection.line.subscribe(std::slice::from_ref(&canary_channel)).await?;
         // What is queued by now is in the snapshot, or its end is: the order does not matter, since
         // what is subscribed to in vain is harmless and what is missing cannot be.
         let ids = self.instance.registry.ask(Snapshot).await.map_err(|_| Lost::NoRegistry)?;
@@ -215,7 +208,7 @@ impl<A: Wakeable> Supervisor<A> {
         self.share(Some(&connection.line));
         for chunk in ids.chunks(CHUNK) {
             let channels = chunk.iter().map(|id| self.instance.connector.names().channel(*id));
-            self.subscribe(connection, channels.collect()).await?;
+            connection.line.subscribe(&channels.collect::<Vec<_>>()).await?;
         }
         self.instance.metrics.feed_connected.up(name, self.instance.line);
 
@@ -232,17 +225,16 @@ impl<A: Wakeable> Supervisor<A> {
         loop {
             let next_probe = probe.as_ref().map(Probe::due);
             tokio::select! {
-                push = connection.pushes.recv() => {
-                    let push = push.ok_or(Lost::Closed)?;
-                    let more = std::iter::from_fn(|| connection.pushes.try_recv().ok());
+                first = connection.heard.recv() => {
+                    let first = first.ok_or(Lost::Closed)?;
+                    let more = std::iter::from_fn(|| connection.heard.try_recv().ok());
                     let mut ids = Vec::new();
                     let mut canary = false;
-                    for push in std::iter::once(push).chain(more).take(BATCH) {
-                        match self.meaning(push, &canary_channel) {
+                    for heard in std::iter::once(first).chain(more).take(BATCH) {
+                        match self.meaning(&heard, &canary_channel) {
                             Meaning::Changed(id) => ids.push(id),
                             Meaning::Canary => canary = true,
                             Meaning::Nothing => {}
-                            Meaning::Closed => return Err(Lost::Closed),
                         }
                     }
                     if !ids.is_empty() {
@@ -288,33 +280,18 @@ impl<A: Wakeable> Supervisor<A> {
         }
     }
 
-    async fn subscribe(
-        &self,
-        connection: &mut Connected,
-        channels: Vec<String>,
-    ) -> Result<(), Lost> {
-        timeout(RESPONSE_TIMEOUT, connection.line.subscribe(channels))
-            .await
-            .map_err(|_| Lost::Timeout)??;
-        Ok(())
-    }
-
-    fn meaning(&self, push: PushInfo, canary_channel: &str) -> Meaning {
-        if push.kind == PushKind::Disconnection {
-            return Meaning::Closed;
-        }
-        let Some(message) = Msg::from_push_info(push) else { return Meaning::Nothing };
+    fn meaning(&self, (channel, text): &Heard, canary_channel: &str) -> Meaning {
         // Other classes may be on for other users of this Redis: only `set` carries a transition.
-        if message.get_payload_bytes() != b"set" {
+        if text != b"set" {
             return Meaning::Nothing;
         }
-        let channel = message.get_channel_name();
-        if channel == canary_channel {
-            return Meaning::Canary;
-        }
-        match self.instance.connector.names().login_of(channel) {
-            Some(id) => Meaning::Changed(id),
-            None => Meaning::Nothing,
+        match std::str::from_utf8(channel) {
+            Ok(channel) if channel == canary_channel => Meaning::Canary,
+            Ok(channel) => {
+                let id = self.instance.connector.names().login_of(channel);
+                id.map_or(Meaning::Nothing, Meaning::Changed)
+            }
+            Err(_) => Meaning::Nothing,
         }
     }
 
@@ -383,7 +360,7 @@ impl<A: Wakeable> Supervisor<A> {
 }
 
 /// A setting of Redis; `None` where we may not see it.
-async fn setting(name: &str, connection: &mut MultiplexedConnection) -> Option<String> {
+async fn setting(name: &str, connection: &mut Multiplexer) -> Option<String> {
     let mut get = redis::cmd("CONFIG");
     get.arg("GET").arg(name);
     let mut found: HashMap<String, String> = get.query_async(connection).await.ok()?;
@@ -400,7 +377,6 @@ enum Meaning {
     Changed(LoginId),
     Canary,
     Nothing,
-    Closed,
 }
 
 struct Batch {
@@ -410,20 +386,15 @@ struct Batch {
 }
 
 impl Batch {
-    async fn send(self, mut line: MultiplexedConnection) -> Result<(), Lost> {
-        let call = async {
-            if self.on {
-                line.subscribe(self.channels).await
-            } else {
-                line.unsubscribe(self.channels).await
-            }
+    async fn send(self, line: Multiplexer) -> Result<(), Lost> {
+        let result = match self.on {
+            true => line.subscribe(&self.channels).await,
+            false => line.unsubscribe(&self.channels).await,
         };
-        let result = timeout(RESPONSE_TIMEOUT, call).await;
         // Whatever came of it: a failure here brings a new connection with a new snapshot.
         for done in self.done {
             let _ = done.send(());
         }
-        result.map_err(|_| Lost::Timeout)??;
-        Ok(())
+        Ok(result?)
     }
 }

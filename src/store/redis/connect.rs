@@ -12,17 +12,26 @@ use std::{
 use bb8_redis::bb8;
 use redis::{
     Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, Pipeline,
-    ProtocolVersion, RedisConnectionInfo, RedisError, RedisFuture, RedisResult, ServerErrorKind,
-    TlsCertificates, Value,
-    aio::{AsyncPushSender, ConnectionLike, MultiplexedConnection},
+    RedisConnectionInfo, RedisError, RedisFuture, RedisResult, ServerErrorKind, TlsCertificates,
+    Value,
+    aio::{ConnectionLike, MultiplexedConnection},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
     io::tcp::TcpSettings,
 };
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{Instant, timeout},
+};
+use tokio_rustls::TlsConnector;
 
-use super::{names::Names, offset::Offset};
+use super::{
+    multiplexer::{FULL, Heard, Multiplexer},
+    names::Names,
+    offset::Offset,
+    stream,
+};
 use crate::{
     clock::Timestamp,
     config::{Node, Redis, RedisNodes},
@@ -44,6 +53,7 @@ pub const DOUBT: Duration = Duration::from_secs(8);
 pub struct Connector {
     config: Redis,
     certificates: Option<TlsCertificates>,
+    tls: Option<TlsConnector>,
     names: Names,
     /// What Redis's clock shows more than ours, in microseconds.
     clock_offset: Offset,
@@ -73,10 +83,12 @@ impl Connector {
             })
             .transpose()?;
         let certificates = config.url.tls.then_some(TlsCertificates { client_tls, root_cert });
+        let tls = config.url.tls.then(|| stream::tls(&config)).transpose()?;
         let names = Names::new(&config.prefix, config.url.db);
         Ok(Self {
             config,
             certificates,
+            tls,
             names,
             clock_offset: Offset::default(),
             kept: Mutex::default(),
@@ -165,21 +177,36 @@ impl Connector {
         client.get_multiplexed_async_connection_with_config(&config).await
     }
 
-    /// The same, for one that hears as well: `pushes` gets what comes between the answers.
+    /// The same, for one that hears as well: `heard` gets what channels say between the answers.
+    /// Its driver runs on the calling thread.
     ///
     /// # Errors
     /// As [`Self::connect_to`].
     pub async fn listen_to(
         &self,
         node: &Node,
-        pushes: impl AsyncPushSender,
-    ) -> RedisResult<MultiplexedConnection> {
-        let config = redis::AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT))
-            .set_push_sender(pushes);
-        let client = self.client(node, self.settings().set_protocol(ProtocolVersion::RESP3))?;
-        client.get_multiplexed_async_connection_with_config(&config).await
+        heard: mpsc::UnboundedSender<Heard>,
+    ) -> RedisResult<Multiplexer> {
+        let url = &self.config.url;
+        let connect = async {
+            let stream = stream::open(node, self.tls.as_ref()).await?;
+            let (mut line, driver) = Multiplexer::new(stream, i64::from(url.db), heard);
+            actix_rt::spawn(driver);
+            let mut hello = redis::cmd("HELLO");
+            hello.arg(3);
+            if let Some(password) = &url.password {
+                // Redis before it had users calls the only one so.
+                let user = url.user.as_deref().unwrap_or("default");
+                hello.arg("AUTH").arg(user).arg(password.expose());
+            }
+            hello.query_async::<Value>(&mut line).await?;
+            if url.db != 0 {
+                redis::cmd("SELECT").arg(url.db).query_async::<()>(&mut line).await?;
+            }
+            Ok(line)
+        };
+        let late = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
+        timeout(CONNECT_TIMEOUT, connect).await.map_err(late)?
     }
 
     /// The same, kept for the next call: for what asks the same node again and again.
@@ -297,6 +324,7 @@ impl Connector {
 
 #[derive(Clone)]
 enum Link {
+    Line(Multiplexer),
     Single(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
@@ -308,9 +336,9 @@ pub struct Connection {
     broken: Arc<AtomicBool>,
 }
 
-impl From<MultiplexedConnection> for Connection {
-    fn from(single: MultiplexedConnection) -> Self {
-        Self { link: Link::Single(single), broken: Arc::default() }
+impl From<Multiplexer> for Connection {
+    fn from(line: Multiplexer) -> Self {
+        Self { link: Link::Line(line), broken: Arc::default() }
     }
 }
 
@@ -323,7 +351,7 @@ impl Connection {
         // what the line is worth.
         let broken = match &self.link {
             Link::Cluster(_) => error.is_unrecoverable_error() || error.is_timeout(),
-            Link::Single(_) => {
+            Link::Line(_) | Link::Single(_) => {
                 error.is_io_error()
                     || error.is_unrecoverable_error()
                     || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
@@ -343,7 +371,7 @@ impl Connection {
     pub fn cluster(&self) -> Option<ClusterConnection> {
         match &self.link {
             Link::Cluster(cluster) => Some(cluster.clone()),
-            Link::Single(_) => None,
+            Link::Line(_) | Link::Single(_) => None,
         }
     }
 }
@@ -352,6 +380,7 @@ impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         Box::pin(async move {
             let result = match &mut self.link {
+                Link::Line(link) => link.req_packed_command(cmd).await,
                 Link::Single(link) => link.req_packed_command(cmd).await,
                 Link::Cluster(link) => link.req_packed_command(cmd).await,
             };
@@ -367,6 +396,7 @@ impl ConnectionLike for Connection {
     ) -> RedisFuture<'a, Vec<Value>> {
         Box::pin(async move {
             let result = match &mut self.link {
+                Link::Line(link) => link.req_packed_commands(cmd, offset, count).await,
                 Link::Single(link) => link.req_packed_commands(cmd, offset, count).await,
                 Link::Cluster(link) => link.req_packed_commands(cmd, offset, count).await,
             };
@@ -376,6 +406,7 @@ impl ConnectionLike for Connection {
 
     fn get_db(&self) -> i64 {
         match &self.link {
+            Link::Line(link) => link.get_db(),
             Link::Single(link) => link.get_db(),
             Link::Cluster(link) => link.get_db(),
         }
@@ -462,6 +493,7 @@ pub(super) fn store_error(error: &RedisError) -> StoreError {
             }
             (ErrorKind::Server(ServerErrorKind::ReadOnly), _) => StoreErrorKind::ReadOnly,
             (_, Some("OOM")) => StoreErrorKind::OutOfMemory,
+            (kind, _) if kind == FULL.0 => StoreErrorKind::Full,
             _ => StoreErrorKind::Other,
         }
     };

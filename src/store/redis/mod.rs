@@ -3,12 +3,15 @@
 mod acknowledge;
 mod connect;
 mod line;
+mod multiplexer;
 mod names;
 mod offset;
 mod outbox;
 mod record;
+mod reply;
 mod run;
 mod standing;
+mod stream;
 
 use std::{
     cell::Cell,
@@ -29,6 +32,7 @@ use self::{
 pub use self::{
     connect::{CONNECT_TIMEOUT, Connection, Connector, DOUBT, RESPONSE_TIMEOUT},
     line::ThreadLine,
+    multiplexer::{Heard, Multiplexer},
     names::{Names, slot_of},
 };
 use super::{
