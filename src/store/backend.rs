@@ -197,6 +197,12 @@ pub trait Backend {
     /// Records, in the order of the ids.
     async fn read(&self, ids: &[LoginId]) -> Result<Vec<Option<Login>>, StoreError>;
 
+    /// The record as this very process has approved it a moment ago, if it did and nobody has asked
+    /// yet: for a holder who is notified of a change, and knows of no approval.
+    async fn just_approved(&self, _: LoginId) -> Option<Login> {
+        None
+    }
+
     /// A ticket is redeemed, once; `None` if it is good for nothing (any more). The token is the
     /// caller's now, and so is the acknowledgement.
     async fn redeem(&self, ticket: &Ticket) -> Result<Option<Redeemed>, StoreError>;

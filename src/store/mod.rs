@@ -199,6 +199,15 @@ impl Store {
         Ok(self.read_many(&[id]).await?.pop().flatten())
     }
 
+    /// The record after a change, for a holder who knows of no approval yet: see
+    /// [`Backend::just_approved`].
+    pub async fn read_changed(&self, id: LoginId) -> Result<Option<Login>, StoreError> {
+        match self.backend.just_approved(id).await {
+            Some(login) => Ok(Some(login)),
+            None => self.read(id).await,
+        }
+    }
+
     /// See [`Backend::redeem`].
     pub async fn redeem(&self, ticket: &Ticket) -> Result<Option<Redeemed>, StoreError> {
         self.timed(StoreOperation::Redeem, self.backend.redeem(ticket)).await

@@ -37,7 +37,15 @@ impl Waiting {
         }
         self.reading = Reading::Busy;
         let (store, id) = (self.worker.store.clone(), held.id);
-        let read = async move { store.read(id).await };
+        let is_open = matches!(self.phase, Phase::Waiting | Phase::Scanned(_));
+        let was_notified = wake == Wake::Changed;
+        let read = async move {
+            if is_open && was_notified {
+                store.read_changed(id).await
+            } else {
+                store.read(id).await
+            }
+        };
         ctx.spawn(read.into_actor(self).map(move |login, waiting, ctx| {
             let again = std::mem::replace(&mut waiting.reading, Reading::Idle);
             match login {

@@ -27,6 +27,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::{
+    approvals::Approvals,
     multiplexer::{FULL, Heard, Multiplexer},
     names::Names,
     offset::Offset,
@@ -58,6 +59,8 @@ pub struct Connector {
     /// What Redis's clock shows more than ours, in microseconds.
     clock_offset: Offset,
     kept: Mutex<HashMap<Node, MultiplexedConnection>>,
+    /// What was approved here a moment ago.
+    approvals: Arc<Approvals>,
     doubts: bool,
     /// When a connection was last lost, or made in the place of one that was.
     disturbed: Mutex<Option<Instant>>,
@@ -92,6 +95,7 @@ impl Connector {
             names,
             clock_offset: Offset::default(),
             kept: Mutex::default(),
+            approvals: Arc::default(),
             doubts,
             disturbed: Mutex::default(),
         })
@@ -116,6 +120,7 @@ impl Connector {
 
     /// A connection was lost, or made in the place of one that was.
     pub fn note_disturbance(&self) {
+        self.approvals.forget_all();
         *self.disturbed() = Some(Instant::now());
     }
 
@@ -126,6 +131,11 @@ impl Connector {
     /// What Redis's clock shows more than ours, in microseconds, as last noted.
     pub fn clock_offset(&self) -> i64 {
         self.clock_offset.get()
+    }
+
+    /// What was approved by this process.
+    pub(super) fn approvals(&self) -> &Arc<Approvals> {
+        &self.approvals
     }
 
     /// The servers that the configuration names.

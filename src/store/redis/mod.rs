@@ -1,6 +1,7 @@
 //! The store that instances share: Redis, with each transition as one Lua call.
 
 mod acknowledge;
+mod approvals;
 mod connect;
 mod line;
 mod multiplexer;
@@ -215,6 +216,7 @@ impl Backend for RedisStore {
         call.arg(code.as_bytes()).arg(user).arg(claim.as_bytes()).arg(answer).arg(sealed);
         call.arg(micros(collect)).arg(name.unwrap_or_default()).arg(picture.unwrap_or_default());
         call.arg(record::hidden(number));
+        let approval = if answer == 0 { self.connector.approvals().begin(id) } else { None };
         let (tag, answer, raw): (u8, u8, Vec<u8>) = self.script(&call).await?;
         if !matches!(tag, OK | REPEATED) {
             return Ok(Err(phone_refusal(tag)?));
@@ -227,9 +229,17 @@ impl Backend for RedisStore {
         };
         if !raw.is_empty() {
             let login = unpack(&raw)?;
-            done.asks_number =
-                matches!(&login.state, State::Scanned { scan, .. } if scan.matching.is_some());
-            done.facts = login.facts.map(|facts| (facts, login.created));
+            match &login.state {
+                State::Scanned { scan, .. } => {
+                    done.asks_number = scan.matching.is_some();
+                    done.facts = login.facts.map(|facts| (facts, login.created));
+                }
+                _ => {
+                    if let Some(approval) = approval {
+                        approval.done(login);
+                    }
+                }
+            }
         }
         Ok(Ok(done))
     }
@@ -289,7 +299,11 @@ impl Backend for RedisStore {
         let mut call = DECIDE.key(self.login_key(claim.id));
         call.arg(claim.hash().as_bytes()).arg(user).arg("confirm").arg(sealed).arg(micros(collect));
         call.arg(record::hidden(number));
-        let (tag, ip, tries_left): (u8, String, u8) = self.script(&call).await?;
+        let approval = self.connector.approvals().begin(claim.id);
+        let (tag, ip, tries_left, raw): (u8, String, u8, Vec<u8>) = self.script(&call).await?;
+        if let (Some(approval), false) = (approval, raw.is_empty()) {
+            approval.done(unpack(&raw)?);
+        }
         if tag == WRONG_NUMBER {
             return Ok(Err(PhoneRefusal::WrongNumber { tries_left }));
         }
@@ -304,7 +318,7 @@ impl Backend for RedisStore {
     ) -> Result<Result<bool, PhoneRefusal>, StoreError> {
         let mut call = DECIDE.key(self.login_key(claim.id));
         call.arg(claim.hash().as_bytes()).arg(user).arg("deny");
-        let (tag, _, _): (u8, String, u8) = self.script(&call).await?;
+        let (tag, _, _, _): (u8, String, u8, Vec<u8>) = self.script(&call).await?;
         decided(tag)
     }
 
@@ -350,6 +364,10 @@ impl Backend for RedisStore {
             }
         };
         raw.iter().map(|raw| raw.as_deref().map(unpack).transpose()).collect()
+    }
+
+    async fn just_approved(&self, id: LoginId) -> Option<Login> {
+        self.connector.approvals().take(id).await
     }
 
     async fn redeem(&self, ticket: &Ticket) -> Result<Option<Redeemed>, StoreError> {

@@ -24,7 +24,11 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use super::{RESPONSE_TIMEOUT, reply::Scan, stream::Stream};
+use super::{
+    RESPONSE_TIMEOUT,
+    reply::{self, Scan},
+    stream::Stream,
+};
 
 /// Commands that may wait for their answers: what thousands of logins a second ask while Redis is
 /// silent for [`RESPONSE_TIMEOUT`]. One more is refused at once.
@@ -258,7 +262,7 @@ impl Input {
             self.scan.end(&self.buffer[begin..self.filled]).map_err(io::Error::other)?
         {
             let message = &self.buffer[begin..begin + length];
-            take(redis::parse_redis_value(message).map_err(io::Error::other)?)?;
+            take(reply::value(message).map_err(io::Error::other)?)?;
             begin += length;
         }
         self.buffer.copy_within(begin..self.filled, 0);

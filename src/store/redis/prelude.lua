@@ -79,6 +79,6 @@ end
 local function approve(r, sealed, collect)
   r[STATE], r[CHANGED], r[END] = APPROVED, now, now + collect
   r[SEALED], r[RESERVED] = sealed, nil
-  save(r)
+  return save(r)
 end
 

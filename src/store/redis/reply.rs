@@ -1,7 +1,10 @@
-//! Where a message of Redis ends in a stream of bytes (RESP3).
+//! The messages of Redis in a stream of bytes (RESP3).
 //!
-//! Taking it apart is left to the redis crate, once it is there as a whole. A message that comes in
-//! many pieces, such as the records of a resync, is looked through once and not again with each piece.
+//! A message that comes in many pieces, such as the records of a resync, is looked through once and
+//! not again with each piece. What every login is answered with is taken apart here: the redis crate
+//! would copy each message into a buffer of 8 KiB first. The rest of RESP3 is left to it.
+
+use redis::{PushKind, RedisResult, Value};
 
 /// A stream that is not RESP3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,13 +79,65 @@ fn count(text: &[u8]) -> Result<Option<usize>, NotResp3> {
     count.map(Some).ok_or(NotResp3)
 }
 
+/// Takes one whole message apart.
+///
+/// # Errors
+/// A message that is no RESP3 after all.
+pub(super) fn value(message: &[u8]) -> RedisResult<Value> {
+    match plain(&mut &*message) {
+        Some(value) => Ok(value),
+        None => redis::parse_redis_value(message),
+    }
+}
+
+/// Numbers, texts, nothing, lists of them, and what channels say; `None` for everything else.
+fn plain(rest: &mut &[u8]) -> Option<Value> {
+    let line = rest.windows(2).position(|two| two == b"\r\n")?;
+    let (kind, text) = rest[..line].split_first()?;
+    *rest = &rest[line + 2..];
+    let number = || std::str::from_utf8(text).ok()?.parse::<i64>().ok();
+    let members = |rest: &mut &[u8]| -> Option<Vec<Value>> {
+        let count = usize::try_from(number()?).ok().filter(|count| *count <= rest.len())?;
+        let mut members = Vec::with_capacity(count);
+        for _ in 0..count {
+            members.push(plain(rest)?);
+        }
+        Some(members)
+    };
+    match kind {
+        b':' => number().map(Value::Int),
+        b'_' => Some(Value::Nil),
+        b'+' if text == b"OK" => Some(Value::Okay),
+        b'$' if text == b"-1" => Some(Value::Nil),
+        b'$' => {
+            let length = usize::try_from(number()?).ok()?;
+            let bytes = rest.get(..length)?.to_vec();
+            *rest = rest.get(length + 2..)?;
+            Some(Value::BulkString(bytes))
+        }
+        b'*' => members(rest).map(Value::Array),
+        b'>' => {
+            let mut data = members(rest)?;
+            let kind = match data.first()? {
+                Value::BulkString(kind) if kind == b"message" => PushKind::Message,
+                Value::BulkString(kind) if kind == b"subscribe" => PushKind::Subscribe,
+                Value::BulkString(kind) if kind == b"unsubscribe" => PushKind::Unsubscribe,
+                _ => return None,
+            };
+            data.remove(0);
+            Some(Value::Push { kind, data })
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    const MESSAGES: [&[u8]; 12] = [
+    const MESSAGES: [&[u8]; 17] = [
         b"+OK\r\n",
         b"-ERR no\r\n",
         b":-17\r\n",
@@ -95,6 +150,11 @@ mod tests {
         b"%1\r\n+a\r\n*2\r\n:1\r\n:2\r\n",
         b"|1\r\n+ttl\r\n:3\r\n$1\r\ny\r\n",
         b">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$3\r\nset\r\n",
+        b">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n",
+        b">3\r\n$11\r\nunsubscribe\r\n$1\r\nc\r\n:0\r\n",
+        b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n",
+        b"*2\r\n:1\r\n-NOPERM no\r\n",
+        b"*-1\r\n",
     ];
 
     fn lengths(pieces: impl Iterator<Item = Vec<u8>>) -> Vec<usize> {
@@ -121,9 +181,10 @@ mod tests {
     }
 
     #[test]
-    fn they_are_messages_of_the_crate_that_takes_them_apart() {
+    fn they_mean_what_the_redis_crate_says() {
         for message in MESSAGES {
-            assert!(redis::parse_redis_value(message).is_ok(), "{message:?}");
+            let theirs = redis::parse_redis_value(message).unwrap();
+            assert_eq!(value(message).unwrap(), theirs, "{}", String::from_utf8_lossy(message));
         }
     }
 
@@ -141,6 +202,7 @@ mod tests {
         fn no_bytes_at_all_make_it_panic_or_read_past_the_end(bytes: Vec<u8>) {
             if let Ok(Some(length)) = Scan::default().end(&bytes) {
                 prop_assert!(length <= bytes.len());
+                let _ = value(&bytes[..length]);
             }
         }
     }

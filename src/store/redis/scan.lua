@@ -17,8 +17,7 @@ if not is_open(r, index, user, code) then return { UNKNOWN, 0, '' } end
 local scan = { user, code, r[FIRST] + index, claim, answer, ARGV[7], ARGV[8] }
 r[SCAN] = { scan }
 if answer == 0 then
-  approve(r, ARGV[5], tonumber(ARGV[6]))
-  return { OK, 0, '' }
+  return { OK, 0, approve(r, ARGV[5], tonumber(ARGV[6])) }
 end
 if ARGV[9] ~= '' then
   -- A second code of the same login does not buy more tries.
