@@ -108,7 +108,7 @@ pub async fn open(
     worker.metrics.sockets_opened.inc(label);
     let frames = Rc::new(Frames::default());
     let opening = Opening { conn, held, protocol: Protocol::Json, base, qr_svg, opened, seat };
-    let actor = Waiting::new(worker, Line::Answer(frames.clone()), opening);
+    let actor = Waiting::new(Line::Answer(frames.clone()), opening);
     let (addr, context) = WebsocketContext::create_with_addr(actor, stream::pending());
     if let Some(secret) = resume {
         addr.do_send(Introduce(secret));

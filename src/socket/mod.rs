@@ -13,6 +13,7 @@ mod waiting;
 
 use std::{
     cell::RefCell,
+    ops::Deref,
     rc::Rc,
     sync::{
         Arc,
@@ -172,23 +173,43 @@ impl Admission {
         }
     }
 
-    fn enter(self: &Arc<Self>) -> Option<Seat> {
-        let taken = self.taken.fetch_add(1, Ordering::SeqCst);
-        let seat = Seat(self.clone());
+    /// Whether there was room; to be left in either case.
+    fn enter(&self) -> bool {
         self.metrics.waiting_sockets.inc();
-        (taken < self.most).then_some(seat)
+        self.taken.fetch_add(1, Ordering::SeqCst) < self.most
+    }
+
+    fn leave(&self) {
+        self.metrics.waiting_sockets.dec();
+        if self.taken.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.left.notify_waiters();
+        }
     }
 }
 
-/// One socket's place; free again when dropped.
-pub(super) struct Seat(Arc<Admission>);
+/// One socket's place, by way of what it needs of its thread anyway: an idle socket holds one
+/// address, not two. Free again when dropped.
+pub(super) struct Seat(Rc<Worker>);
+
+impl Seat {
+    fn take(worker: &Rc<Worker>) -> Option<Self> {
+        let has_room = worker.admission.enter();
+        let seat = Self(worker.clone());
+        has_room.then_some(seat)
+    }
+}
+
+impl Deref for Seat {
+    type Target = Rc<Worker>;
+
+    fn deref(&self) -> &Rc<Worker> {
+        &self.0
+    }
+}
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.metrics.waiting_sockets.dec();
-        if self.0.taken.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.0.left.notify_waiters();
-        }
+        self.0.admission.leave();
     }
 }
 
@@ -271,7 +292,7 @@ pub async fn open(request: HttpRequest, worker: Rc<Worker>) -> Result<HttpRespon
         let metrics = worker.metrics.clone();
         let wire = Rc::new(Wire::new(io, head));
         let context = WebsocketContext::with_codec(
-            Waiting::new(worker, Line::Socket(wire.clone()), opening),
+            Waiting::new(Line::Socket(wire.clone()), opening),
             Incoming::new(wire.clone(), early),
             Codec::new().max_size(MAX_FRAME),
         );
@@ -373,7 +394,7 @@ impl Admitted {
             .check(client.limit_key())
             .map_err(|wait| worker.refuse(RefusedReason::Limited, ApiError::Limited(wait)))?;
         let full = || worker.refuse(RefusedReason::Full, ApiError::Full);
-        let seat = worker.admission.enter().ok_or_else(full)?;
+        let seat = Seat::take(worker).ok_or_else(full)?;
         let conn = ConnId::next();
         let reserved = if resume {
             None

@@ -95,8 +95,8 @@ pub struct FrameGuard {
     /// The header so far, while it is incomplete.
     header: [u8; 14],
     have: u8,
-    /// Payload bytes (and mask) of the current frame still to come.
-    payload: usize,
+    /// Payload bytes (and mask) of the current frame still to come: at most [`MAX_FRAME`] and four.
+    payload: u16,
 }
 
 /// A frame declares more than [`MAX_FRAME`].
@@ -112,8 +112,8 @@ impl FrameGuard {
     pub fn check(&mut self, mut bytes: &[u8]) -> Result<(), TooBig> {
         while !bytes.is_empty() {
             if self.payload > 0 {
-                let skip = self.payload.min(bytes.len());
-                self.payload -= skip;
+                let skip = usize::from(self.payload).min(bytes.len());
+                self.payload -= skip as u16;
                 bytes = &bytes[skip..];
                 continue;
             }
@@ -125,7 +125,7 @@ impl FrameGuard {
                     return Err(TooBig);
                 }
                 let mask = if self.header[1] & 0x80 != 0 { 4 } else { 0 };
-                self.payload = length as usize + mask;
+                self.payload = length as u16 + mask;
                 self.have = 0;
             }
         }

@@ -27,13 +27,13 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const WAITING: usize = 1000;
 const LOGINS: usize = 100;
 /// Most bytes of live heap for each browser that waits, with its part of the tables, in a debug build
-/// (2,328 measured).
-const MOST_BYTES: isize = 2_400;
+/// (2,211 measured).
+const MOST_BYTES: isize = 2_280;
 /// Most allocations for each ping (4.0 measured, and what goes on meanwhile): two for a strong address
 /// of the socket's actor, one for the message, one for its place in the mailbox.
 const MOST_PER_PING: f64 = 4.5;
-/// Most allocations for each login, from the connection to its end (259 measured).
-const MOST_PER_LOGIN: usize = 270;
+/// Most allocations for each login, from the connection to its end (243 measured).
+const MOST_PER_LOGIN: usize = 255;
 
 /// What was allocated, once nothing happens any more.
 async fn quiet() -> Stats {

@@ -4,7 +4,7 @@ use std::{rc::Rc, time::Duration};
 
 use actix::{ActorFutureExt, AsyncContext, WrapFuture};
 
-use super::{Ctx, Phase, Pushed, Waiting, Worker};
+use super::{Ctx, Phase, Pushed, Waiting};
 use crate::{
     clock::Timestamp,
     close::Close,
@@ -13,6 +13,7 @@ use crate::{
     metrics::LoginOutcome,
     protocol::ServerMessage,
     registry::{ConnId, Detach, Leave, Reschedule, Unregister, Wake},
+    socket::Worker,
     store::{
         EndDone, StoreError,
         outbox::{Cause, Revocation},

@@ -23,7 +23,7 @@ use actix_http::ws::{CloseCode, CloseReason, Message};
 use actix_web_actors::ws::WebsocketContext;
 
 pub(in crate::socket) use self::ends::leave;
-use super::{Seat, Worker, line::Line};
+use super::{Seat, line::Line};
 use crate::{
     clock::Timestamp,
     close::Close,
@@ -82,7 +82,8 @@ enum Reading {
 
 /// The actor.
 pub struct Waiting {
-    worker: Rc<Worker>,
+    /// What it needs of its thread, and its one of `SCANLOGIN_MAX_WAITING`.
+    worker: Seat,
     wire: Line,
     conn: ConnId,
     /// The login that this socket must still bring to an end. `None` before a resume, and after
@@ -105,9 +106,11 @@ pub struct Waiting {
     /// The beginning of a message that comes in pieces.
     #[expect(clippy::box_collection, reason = "eight bytes in each idle socket, not 24")]
     fragments: Option<Box<Vec<u8>>>,
-    /// One of `SCANLOGIN_MAX_WAITING`.
-    _seat: Seat,
 }
+
+/// With what actix keeps of a WebSocket this fills a block of 512 bytes; the allocator's next size is
+/// 640, and every waiting browser would have it (docs/capacity.md).
+const _: () = assert!(size_of::<Waiting>() <= 96);
 
 /// What a request hands to its socket.
 pub(super) struct Opening {
@@ -125,10 +128,10 @@ pub(super) struct Opening {
 type Ctx = WebsocketContext<Waiting>;
 
 impl Waiting {
-    pub(super) fn new(worker: Rc<Worker>, wire: Line, opening: Opening) -> Self {
+    pub(super) fn new(wire: Line, opening: Opening) -> Self {
         let Opening { conn, held, protocol, base, qr_svg, opened, seat } = opening;
         Self {
-            worker,
+            worker: seat,
             wire,
             conn,
             phase: if held.is_some() { Phase::Waiting } else { Phase::Introducing },
@@ -143,7 +146,6 @@ impl Waiting {
             may_contest: false,
             minute: opened,
             fragments: None,
-            _seat: seat,
         }
     }
 

@@ -4,7 +4,7 @@ use std::{rc::Rc, time::Duration};
 
 use actix::{ActorFutureExt, AsyncContext, WeakAddr, WrapFuture};
 
-use super::{Ctx, Phase, Reading, Waiting, Worker};
+use super::{Ctx, Phase, Reading, Waiting};
 use crate::{
     clock::Timestamp,
     close::Close,
@@ -12,6 +12,7 @@ use crate::{
     login::{Because, Held, Login, State},
     metrics::{ResumeResult, StoreErrorKind},
     registry::{ConnId, Detach, Register, Wake},
+    socket::Worker,
     store::{ResumeDone, StoreError, redis::DOUBT},
 };
 
