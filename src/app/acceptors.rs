@@ -17,11 +17,11 @@ use std::{
     time::Duration,
 };
 
-use actix_rt::{Arbiter, ArbiterHandle};
 use actix_service::{Service, ServiceFactory};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     net::TcpStream,
+    runtime::{self, LocalOptions},
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep, timeout},
 };
@@ -55,18 +55,20 @@ impl Acceptors {
         S: ServiceFactory<TcpStream, Config = (), InitError: Debug, Service: 'static> + 'static,
     {
         let (mut stops, ended) = (Vec::new(), FuturesUnordered::new());
-        for listener in listeners {
-            let arbiter = Arbiter::try_new()?;
+        for (number, listener) in listeners.into_iter().enumerate() {
             let (stop, stopping) = watch::channel(());
             let (life, end) = oneshot::channel();
-            let life = Life { arbiter: arbiter.handle(), _ended: life };
             let (make, crash) = (make.clone(), crash.clone());
-            arbiter.spawn_fn(move || {
-                actix_rt::spawn(async move {
-                    let _life = life;
-                    work(listener, make, Stopping(stopping), crash).await;
-                });
-            });
+            std::thread::Builder::new().name(format!("worker {number}")).spawn(move || {
+                // Dropped last, after a panic too: that is heard of.
+                let _life: oneshot::Sender<Infallible> = life;
+                // Not an actix arbiter, whose tasks go through a second scheduler on top of tokio's and
+                // are in none of its counts.
+                let mut runtime = runtime::Builder::new_current_thread();
+                let runtime = runtime.enable_all().build_local(LocalOptions::default());
+                let runtime = runtime.expect("the few files that an event loop needs");
+                runtime.block_on(work(listener, make, Stopping(stopping), crash));
+            })?;
             stops.push(stop);
             ended.push(end);
         }
@@ -89,19 +91,6 @@ impl Acceptors {
             self.stops.clear();
         }
         let _ = timeout(patience, self.ended.count()).await;
-    }
-}
-
-/// Held by the task that a thread lives for: the thread ends with it, by a panic too, and that is
-/// heard of.
-struct Life {
-    arbiter: ArbiterHandle,
-    _ended: oneshot::Sender<Infallible>,
-}
-
-impl Drop for Life {
-    fn drop(&mut self) {
-        self.arbiter.stop();
     }
 }
 

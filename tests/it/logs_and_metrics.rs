@@ -149,3 +149,21 @@ async fn health_and_metrics_are_on_the_admin_port_only() {
         assert_eq!(get(service.admin_address, path).await.0, 404, "{path}");
     }
 }
+
+#[tokio::test]
+async fn every_waiting_socket_is_among_its_threads_tasks() {
+    let service = Service::start(Settings::embedded().with("WORKERS", "1")).await;
+    let tasks = async || service.metric("scanlogin_runtime_tasks{thread=\"0\"}").await;
+    let before = crate::helpers::eventually("the thread has looked", || async {
+        Some(tasks().await).filter(|tasks| *tasks > 0.0)
+    })
+    .await;
+    let mut browsers = Vec::new();
+    for _ in 0..10 {
+        browsers.push(Browser::json(service.address).await);
+    }
+    crate::helpers::eventually("it has looked again", || async {
+        (tasks().await >= before + 10.0).then_some(())
+    })
+    .await;
+}

@@ -47,7 +47,7 @@ use crate::{
     keys::{Claim, Hash, LoginId, Ticket},
     login::{
         Answer, Attempt, Because, Codes, HiddenNumber, Login, Note, OwnerRefusal, PhoneRefusal,
-        Profile, Protocol, Redeemed, Standing, State, Then,
+        Profile, Protocol, Redeemed, SLACK, Standing, State, Then,
     },
     metrics::StoreErrorKind,
 };
@@ -61,7 +61,6 @@ macro_rules! script {
     };
 }
 use script;
-script!(CREATE, "create.lua");
 script!(SCAN, "scan.lua");
 script!(RESERVE, "reserve.lua");
 script!(RELEASE, "release.lua");
@@ -73,6 +72,7 @@ script!(RECLAIM, "reclaim.lua");
 script!(REVOKE_PENDING, "revoke_pending.lua");
 script!(REDEEM, "redeem.lua");
 script!(END_SESSION, "end_session.lua");
+static CREATE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("create.lua")));
 static REVOKE_CURRENT: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("revoke_current.lua")));
 
@@ -133,13 +133,14 @@ impl RedisStore {
         let mut login = Login::new(1, new.protocol, new.proof, codes, zero, zero);
         login.facts = new.facts.clone();
         let mut call = CREATE.key(self.login_key(new.id));
-        call.arg(record::pack(&login)).arg(micros(new.wait));
+        let life = (new.wait + SLACK).as_micros().div_ceil(1000) as u64;
+        call.arg(record::pack(&login)).arg(micros(new.wait)).arg(life);
         call
     }
 
     /// Redis's time of a creation that was sent then.
-    fn created(&self, now: u64, sent: Timestamp) -> Timestamp {
-        let now = Timestamp::from_micros(now);
+    fn created(&self, (seconds, micros): (u64, u64), sent: Timestamp) -> Timestamp {
+        let now = Timestamp::from_micros(seconds * 1_000_000 + micros);
         self.connector.compare_clocks(now, sent, self.clock.now());
         now
     }
@@ -179,7 +180,7 @@ fn micros(duration: Duration) -> u64 {
 impl Backend for RedisStore {
     async fn create(&self, new: &NewLogin) -> Result<Timestamp, StoreError> {
         let sent = self.clock.now();
-        let now: u64 = self.script(&self.creation(new)).await?;
+        let now = self.script(&self.creation(new)).await?;
         Ok(self.created(now, sent))
     }
 
