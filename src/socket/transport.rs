@@ -73,6 +73,13 @@ impl Wire {
         self.io.try_io(Interest::WRITABLE, || socket.send_with_flags(bytes, MSG_MORE))
     }
 
+    /// A read gave less than there was room for, so the next one would find nothing: it waits for the
+    /// kernel to say that more has come, as tokio's own reads do where they can.
+    fn was_emptied(&self) {
+        let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        let _ = self.io.try_io(Interest::READABLE, nothing);
+    }
+
     /// Asks whether the client is there: at once and without a block for it, unless something waits
     /// to be written already, or the connection takes nothing.
     pub fn ping(&self) {
@@ -209,7 +216,12 @@ impl Stream for Incoming {
                     self.ended = true;
                     return Poll::Ready(None);
                 }
-                Ok(n) => return self.hand_on(Bytes::copy_from_slice(&chunk[..n])),
+                Ok(n) => {
+                    if n < CHUNK {
+                        self.wire.was_emptied();
+                    }
+                    return self.hand_on(Bytes::copy_from_slice(&chunk[..n]));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => {
                     self.ended = true;
