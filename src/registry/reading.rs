@@ -1,16 +1,19 @@
 //! What the feed says, and reading records again where it may have said too little.
 
 use actix::{AsyncContext, Context, Handler, WrapFuture};
+use futures_util::{StreamExt, stream};
 
 use super::{
     Changed, Poll, Polling, Registry, Resync, Snapshot, Wake, Wakeable,
     messages::{ReadAgain, ReadingDone},
 };
-use crate::login::State;
+use crate::{keys::LoginId, login::State};
 
-/// Records read by one command of a resync: a few hundred keep Redis's other clients waiting for
-/// less than a millisecond.
-const CHUNK: usize = 256;
+/// Records read by one command of a resync: they keep Redis's other clients waiting for a fraction of
+/// a millisecond.
+const CHUNK: usize = 128;
+/// Such commands that are under way at a time: Redis and this thread need not wait for each other.
+const AHEAD: usize = 4;
 
 impl<A: Wakeable> Registry<A> {
     /// Reads records again, in batches, and hands each result to its entry.
@@ -31,15 +34,18 @@ impl<A: Wakeable> Registry<A> {
         let (store, registry) = (self.store.clone(), self.own_address(ctx));
         let read = async move {
             let mut done = ReadingDone { owed: false };
-            for chunk in ids.chunks(CHUNK) {
-                let Ok(found) = store.read_many(chunk).await else {
+            let read = async |ids: Vec<LoginId>| (store.read_many(&ids).await, ids);
+            let chunks = ids.chunks(CHUNK).map(<[_]>::to_vec);
+            let mut chunks = stream::iter(chunks).map(read).buffered(AHEAD);
+            while let Some((found, chunk)) = chunks.next().await {
+                let Ok(found) = found else {
                     // Polling comes back by itself. A resync does not: the feed may be up again
                     // while the connection of this thread still has to find out that its own is
                     // dead, and says so only once.
                     done.owed = everything;
                     break;
                 };
-                let logins = chunk.iter().copied().zip(found).collect();
+                let logins = chunk.into_iter().zip(found).collect();
                 let _ = registry.ask(ReadAgain(logins)).await;
             }
             let _ = registry.ask(done).await;

@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, collections::HashMap, rc::Rc, sync::atomic::Ordering, time::Duration};
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{StreamExt, future::try_join_all, stream::FuturesUnordered};
 use redis::RedisError;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Channels named by one command.
-const CHUNK: usize = 512;
+const CHUNK: usize = 128;
 /// Notifications that are handed over together.
 const BATCH: usize = 1024;
 /// Pauses between attempts to connect: doubled each time, with jitter.
@@ -206,10 +206,13 @@ impl<A: Wakeable> Supervisor<A> {
         let ids: Vec<_> = ids.into_iter().filter(mine).collect();
         // Who registers from now on may subscribe on it by itself.
         self.share(Some(&connection.line));
-        for chunk in ids.chunks(CHUNK) {
-            let channels = chunk.iter().map(|id| self.instance.connector.names().channel(*id));
-            connection.line.subscribe(&channels.collect::<Vec<_>>()).await?;
-        }
+        // All at once: who was scanned meanwhile waits for the reading that comes after this.
+        let line = &connection.line;
+        let subscribe = async |ids: &[LoginId]| {
+            let channels = ids.iter().map(|id| self.instance.connector.names().channel(*id));
+            line.subscribe(&channels.collect::<Vec<_>>()).await
+        };
+        try_join_all(ids.chunks(CHUNK).map(subscribe)).await?;
         self.instance.metrics.feed_connected.up(name, self.instance.line);
 
         let mut in_flight = FuturesUnordered::new();
