@@ -297,7 +297,8 @@ impl Application {
             Ok(())
         };
         tokio::select! {
-            done = drained => done?,
+            // Whoever died is looked at first: without its sockets the drain looks finished.
+            biased;
             // Who waits until its turn comes is to hear of its token meanwhile.
             () = feed_died(&mut thread_events) => return Err(RunError::Died(Part::Feed)),
             // Both go on answering: phones until the end, probes too.
@@ -311,6 +312,7 @@ impl Application {
                 stop(server, &admin_handle, admin, false).await;
                 return Ok(());
             }
+            done = drained => done?,
         }
         stop(server, &admin_handle, admin, true).await;
         if let (Some(tracer), Some(exporting)) = (tracer, exporting) {

@@ -60,14 +60,17 @@ impl Acceptors {
             let (life, end) = oneshot::channel();
             let (make, crash) = (make.clone(), crash.clone());
             std::thread::Builder::new().name(format!("worker {number}")).spawn(move || {
-                // Dropped last, after a panic too: that is heard of.
-                let _life: oneshot::Sender<Infallible> = life;
                 // Not an actix arbiter, whose tasks go through a second scheduler on top of tokio's and
                 // are in none of its counts.
                 let mut runtime = runtime::Builder::new_current_thread();
                 let runtime = runtime.enable_all().build_local(LocalOptions::default());
                 let runtime = runtime.expect("the few files that an event loop needs");
-                runtime.block_on(work(listener, make, Stopping(stopping), crash));
+                runtime.block_on(async move {
+                    // Dropped after a panic too, which is heard of, and before the thread's other
+                    // parts: whoever misses one of them knows why.
+                    let _life: oneshot::Sender<Infallible> = life;
+                    work(listener, make, Stopping(stopping), crash).await;
+                });
             })?;
             stops.push(stop);
             ended.push(end);
