@@ -4,7 +4,11 @@ use std::{sync::LazyLock, time::Duration};
 
 use redis::{Script, ScriptInvocation};
 
-use super::{GONE, OK, OVER, REVOKE_CURRENT, RedisStore, SUPERSEDED, nonsense, record, script};
+use super::{
+    REVOKE_CURRENT, RedisStore,
+    answers::{GONE, OK, OVER, SUPERSEDED, nonsense},
+    record, script,
+};
 use crate::{
     login::OwnerRefusal,
     store::{Session, StoreError},

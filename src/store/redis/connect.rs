@@ -11,13 +11,9 @@ use std::{
 
 use bb8_redis::bb8;
 use redis::{
-    Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, Pipeline,
-    RedisConnectionInfo, RedisError, RedisFuture, RedisResult, ServerErrorKind, TlsCertificates,
-    Value,
-    aio::{ConnectionLike, MultiplexedConnection},
-    cluster::ClusterClient,
-    cluster_async::ClusterConnection,
-    io::tcp::TcpSettings,
+    Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisConnectionInfo,
+    RedisError, RedisResult, ServerErrorKind, TlsCertificates, Value, aio::MultiplexedConnection,
+    cluster::ClusterClient, io::tcp::TcpSettings,
 };
 
 use tokio::{
@@ -28,6 +24,7 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     approvals::Approvals,
+    connection::{Connection, Link},
     multiplexer::{FULL, Heard, Multiplexer},
     names::Names,
     offset::Offset,
@@ -303,7 +300,7 @@ impl Connector {
     /// Whatever keeps them from it.
     pub async fn check(&self) -> RedisResult<()> {
         let link = self.connect_any().await?;
-        let mut connection = Connection { link, broken: Arc::default() };
+        let mut connection = Connection::from(link);
         redis::cmd("PING").query_async(&mut connection).await
     }
 
@@ -332,97 +329,6 @@ impl Connector {
     }
 }
 
-#[derive(Clone)]
-enum Link {
-    Line(Multiplexer),
-    Single(MultiplexedConnection),
-    Cluster(ClusterConnection),
-}
-
-/// A shared, pipelining connection that knows when it has broken.
-#[derive(Clone)]
-pub struct Connection {
-    link: Link,
-    broken: Arc<AtomicBool>,
-}
-
-impl From<Multiplexer> for Connection {
-    fn from(line: Multiplexer) -> Self {
-        Self { link: Link::Line(line), broken: Arc::default() }
-    }
-}
-
-impl Connection {
-    /// Whether an error means that this connection is of no use any more.
-    fn note(&self, error: &RedisError) {
-        // A Cluster connection mends its links itself, but not always: after a slot had moved, many
-        // concurrent reads were seen to time out again and again until it was made anew. A server
-        // that has become a replica must be left for the new primary; after a timeout nobody knows
-        // what the line is worth.
-        let broken = match &self.link {
-            Link::Cluster(_) => error.is_unrecoverable_error() || error.is_timeout(),
-            Link::Line(_) | Link::Single(_) => {
-                error.is_io_error()
-                    || error.is_unrecoverable_error()
-                    || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
-            }
-        };
-        if broken {
-            self.broken.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether it is of no use any more.
-    pub(super) fn is_broken(&self) -> bool {
-        self.broken.load(Ordering::Relaxed)
-    }
-
-    /// The Cluster's own connection, where it is one.
-    pub fn cluster(&self) -> Option<ClusterConnection> {
-        match &self.link {
-            Link::Cluster(cluster) => Some(cluster.clone()),
-            Link::Line(_) | Link::Single(_) => None,
-        }
-    }
-}
-
-impl ConnectionLike for Connection {
-    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        Box::pin(async move {
-            let result = match &mut self.link {
-                Link::Line(link) => link.req_packed_command(cmd).await,
-                Link::Single(link) => link.req_packed_command(cmd).await,
-                Link::Cluster(link) => link.req_packed_command(cmd).await,
-            };
-            result.inspect_err(|error| self.note(error))
-        })
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        cmd: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        Box::pin(async move {
-            let result = match &mut self.link {
-                Link::Line(link) => link.req_packed_commands(cmd, offset, count).await,
-                Link::Single(link) => link.req_packed_commands(cmd, offset, count).await,
-                Link::Cluster(link) => link.req_packed_commands(cmd, offset, count).await,
-            };
-            result.inspect_err(|error| self.note(error))
-        })
-    }
-
-    fn get_db(&self) -> i64 {
-        match &self.link {
-            Link::Line(link) => link.get_db(),
-            Link::Single(link) => link.get_db(),
-            Link::Cluster(link) => link.get_db(),
-        }
-    }
-}
-
 /// What bb8 calls to make connections and to look after them.
 pub(super) struct Manager {
     connector: Arc<Connector>,
@@ -445,7 +351,7 @@ impl bb8::ManageConnection for Manager {
         if self.again.swap(true, Ordering::Relaxed) {
             self.connector.note_disturbance();
         }
-        Ok(Connection { link, broken: Arc::default() })
+        Ok(link.into())
     }
 
     /// No PING: that would be one more round trip for each command. A connection that has failed

@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use futures_util::FutureExt;
 use tokio::sync::Notify;
 
-use super::connect::Connection;
+use super::connection::Connection;
 
 /// Where a thread's store finds the feed's connection, while there is one that listens.
 #[derive(Default)]

@@ -1,8 +1,11 @@
 //! The store that instances share: Redis, with each transition as one Lua call.
 
 mod acknowledge;
+mod answers;
 mod approvals;
 mod connect;
+mod connection;
+mod driver;
 mod line;
 mod multiplexer;
 mod names;
@@ -28,10 +31,15 @@ use redis::{Script, ScriptInvocation, Value};
 
 use self::{
     acknowledge::acknowledged,
+    answers::{
+        EARLY, ENDED_UNDELIVERED, GONE, IS_APPROVED, OK, OVER, REPEATED, SUPERSEDED, WRONG_NUMBER,
+        decided, nonsense, phone_refusal, told, unpack,
+    },
     connect::{Manager, NotMade, store_error},
 };
 pub use self::{
-    connect::{CONNECT_TIMEOUT, Connection, Connector, DOUBT, RESPONSE_TIMEOUT},
+    connect::{CONNECT_TIMEOUT, Connector, DOUBT, RESPONSE_TIMEOUT},
+    connection::Connection,
     line::ThreadLine,
     multiplexer::{Heard, Multiplexer},
     names::{Names, slot_of},
@@ -49,7 +57,6 @@ use crate::{
         Answer, Attempt, Because, Codes, HiddenNumber, Login, Note, OwnerRefusal, PhoneRefusal,
         Profile, Protocol, Redeemed, SLACK, Standing, State, Then,
     },
-    metrics::StoreErrorKind,
 };
 
 macro_rules! script {
@@ -75,21 +82,6 @@ script!(END_SESSION, "end_session.lua");
 static CREATE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("create.lua")));
 static REVOKE_CURRENT: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("revoke_current.lua")));
-
-// The answers of the scripts, as prelude.lua numbers them.
-const OK: u8 = 0;
-const REPEATED: u8 = 1;
-const UNKNOWN: u8 = 2;
-const CONFLICT: u8 = 3;
-const NOT_YOURS: u8 = 4;
-const GONE: u8 = 5;
-const SUPERSEDED: u8 = 6;
-const IS_APPROVED: u8 = 7;
-const EARLY: u8 = 8;
-const OVER: u8 = 9;
-const ENDED_UNDELIVERED: u8 = 10;
-const WRONG_NUMBER: u8 = 11;
-const CANNOT_MATCH: u8 = 12;
 
 /// The store of one thread.
 pub struct RedisStore {
@@ -148,28 +140,6 @@ impl RedisStore {
     fn login_key(&self, id: LoginId) -> String {
         self.connector.names().login(id)
     }
-}
-
-fn nonsense(what: impl std::fmt::Display) -> StoreError {
-    StoreError { kind: StoreErrorKind::Other, detail: what.to_string() }
-}
-
-fn unpack(bytes: &[u8]) -> Result<Login, StoreError> {
-    record::unpack(bytes).map_err(nonsense)
-}
-
-fn phone_refusal(tag: u8) -> Result<PhoneRefusal, StoreError> {
-    match tag {
-        UNKNOWN => Ok(PhoneRefusal::Unknown),
-        CONFLICT => Ok(PhoneRefusal::Conflict),
-        NOT_YOURS => Ok(PhoneRefusal::NotYours),
-        CANNOT_MATCH => Ok(PhoneRefusal::CannotMatch),
-        other => Err(nonsense(format_args!("a script answered {other}"))),
-    }
-}
-
-fn told(answer: u8) -> Answer {
-    if answer == 1 { Answer::Claimed } else { Answer::Approved }
 }
 
 fn micros(duration: Duration) -> u64 {
@@ -500,13 +470,5 @@ impl Backend for RedisStore {
 
     fn now(&self) -> Timestamp {
         self.clock.now().shifted(self.connector.clock_offset())
-    }
-}
-
-fn decided(tag: u8) -> Result<Result<bool, PhoneRefusal>, StoreError> {
-    match tag {
-        OK => Ok(Ok(false)),
-        REPEATED => Ok(Ok(true)),
-        other => phone_refusal(other).map(Err),
     }
 }

@@ -7,7 +7,8 @@ use redis::{FromRedisValue, ScriptInvocation};
 
 use super::{
     RedisStore, ThreadLine,
-    connect::{CONNECT_TIMEOUT, Connection, Connector, Manager, NotMade, store_error},
+    connect::{CONNECT_TIMEOUT, Connector, Manager, NotMade, store_error},
+    connection::Connection,
 };
 use crate::{
     clock::{Clock, Timestamp},
