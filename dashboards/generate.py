@@ -248,7 +248,7 @@ redis = dashboard("scanlogin-redis", "scanlogin: is Redis the problem?", "The st
           "What Redis is asked, by operation. Seven commands a login are the most there should be; reclaim above zero means that Redis forgot logins.",
           rate_by("scanlogin_store_seconds_count", "operation"), "reqps", [], stack=True),
     panel("Store errors by kind",
-          "io and timeout: reachability. auth: the password or the ACL. readonly: we write to a replica, a failover was not followed. oom: maxmemory with noeviction is reached. None of the last three heals by waiting.",
+          "io, timeout and full (too many commands wait): reachability. auth: the password or the ACL. readonly: we write to a replica, a failover was not followed. oom: maxmemory with noeviction is reached. None of the last three heals by waiting.",
           rate_by("scanlogin_store_errors_total", "kind"), "reqps", ["ScanloginStoreErrors", "ScanloginRedisRefuses"], stack=True),
     panel("Store errors by operation",
           "create fails: no new QR codes. read fails: approved logins are not pushed. probe alone: the feed's check, not the logins.",
