@@ -3,6 +3,7 @@
 //! Everything is checked while it is still a request ([`open`]); refusing costs nothing. What needs
 //! actix-web-actors stays in this folder.
 
+mod admission;
 pub mod answer;
 mod line;
 pub mod message;
@@ -11,28 +12,22 @@ pub mod transport;
 pub mod upgrade;
 mod waiting;
 
-use std::{
-    cell::RefCell,
-    ops::Deref,
-    rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use actix_http::ws::{Codec, HandshakeError};
 use actix_web::{HttpRequest, HttpResponse, http::header};
 use actix_web_actors::ws::WebsocketContext;
-use tokio::sync::Notify;
 
-pub use self::waiting::Waiting;
 use self::{
+    admission::Seat,
     line::Line,
     transport::{Incoming, MAX_FRAME, Pump, Pumped, Wire},
     upgrade::UpgradeHook,
     waiting::Opening,
+};
+pub use self::{
+    admission::{Admission, Background},
+    waiting::Waiting,
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -129,126 +124,6 @@ impl Bases {
             kept.push(base.clone());
         }
         base
-    }
-}
-
-/// Counts the sockets of the instance, and closes the door.
-pub struct Admission {
-    most: usize,
-    taken: AtomicUsize,
-    draining: AtomicBool,
-    left: Notify,
-    metrics: Arc<Metrics>,
-}
-
-impl Admission {
-    /// A door for `most` sockets.
-    pub fn new(most: usize, metrics: Arc<Metrics>) -> Self {
-        metrics.max_waiting_sockets.set(most as i64);
-        let (taken, draining, left) = Default::default();
-        Self { most, taken, draining, left, metrics }
-    }
-
-    /// Lets nobody in any more.
-    pub fn close(&self) {
-        self.draining.store(true, Ordering::SeqCst);
-        self.metrics.draining.set(1);
-    }
-
-    /// Whether the door is closed.
-    pub fn is_closed(&self) -> bool {
-        self.draining.load(Ordering::SeqCst)
-    }
-
-    /// Waits until the last socket is gone, its Close written.
-    pub async fn emptied(&self) {
-        loop {
-            let mut left = std::pin::pin!(self.left.notified());
-            // Before looking, as below.
-            left.as_mut().enable();
-            if self.taken.load(Ordering::SeqCst) == 0 {
-                return;
-            }
-            left.await;
-        }
-    }
-
-    /// Whether there was room; to be left in either case.
-    fn enter(&self) -> bool {
-        self.metrics.waiting_sockets.inc();
-        self.taken.fetch_add(1, Ordering::SeqCst) < self.most
-    }
-
-    fn leave(&self) {
-        self.metrics.waiting_sockets.dec();
-        if self.taken.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.left.notify_waiters();
-        }
-    }
-}
-
-/// One socket's place, by way of what it needs of its thread anyway: an idle socket holds one
-/// address, not two. Free again when dropped.
-pub(super) struct Seat(Rc<Worker>);
-
-impl Seat {
-    fn take(worker: &Rc<Worker>) -> Option<Self> {
-        let has_room = worker.admission.enter();
-        let seat = Self(worker.clone());
-        has_room.then_some(seat)
-    }
-}
-
-impl Deref for Seat {
-    type Target = Rc<Worker>;
-
-    fn deref(&self) -> &Rc<Worker> {
-        &self.0
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.admission.leave();
-    }
-}
-
-/// Counts what is written after a socket is gone, so that a drain can wait for it.
-#[derive(Default)]
-pub struct Background {
-    under_way: AtomicUsize,
-    none: Notify,
-}
-
-/// Something under way.
-pub(crate) struct UnderWay(Arc<Background>);
-
-impl Background {
-    pub(crate) fn begin(self: &Arc<Self>) -> UnderWay {
-        self.under_way.fetch_add(1, Ordering::SeqCst);
-        UnderWay(self.clone())
-    }
-
-    /// Waits until nothing is under way.
-    pub async fn finished(&self) {
-        loop {
-            let mut none = std::pin::pin!(self.none.notified());
-            // Before looking: `notify_waiters` wakes only those that wait already, and the last
-            // one may end on another thread in between.
-            none.as_mut().enable();
-            if self.under_way.load(Ordering::SeqCst) == 0 {
-                return;
-            }
-            none.await;
-        }
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        if self.0.under_way.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.0.none.notify_waiters();
-        }
     }
 }
 
