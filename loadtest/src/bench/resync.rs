@@ -2,9 +2,9 @@
 //! listen, and whom that delays.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    io,
+    sync::{Arc, Mutex, mpsc},
+    time::{Duration, Instant},
 };
 
 use tokio::{task::JoinSet, time::timeout};
@@ -15,7 +15,7 @@ use crate::{
     dialect::Dialect,
     fleet::Fleet,
     pacer::Arrivals,
-    target::{Error, Target, redis::Seen},
+    target::{Error, Target, redis::Counter},
 };
 
 /// Logins a second beside it.
@@ -25,6 +25,11 @@ const TIME: Duration = Duration::from_secs(6);
 const DROPPED_AFTER: Duration = Duration::from_secs(2);
 /// From a browser's arrival to its scan.
 const THINK: Duration = Duration::from_millis(500);
+
+/// How often Redis is asked what it has been asked.
+const LOOK: Duration = Duration::from_millis(2);
+/// Whoever was due so long after the drop was not delayed by it.
+const BESIDE: Duration = Duration::from_secs(1);
 
 /// When a scan was due, and how long after that its token was there.
 type Token = (Instant, Duration);
@@ -40,8 +45,8 @@ pub(super) async fn measure(
     let crew = crew(target, dialect)?;
     let fleet = Fleet::assemble(&crew, settings.waiting).await;
     tokio::time::sleep(SETTLE).await;
-    let monitor = redis.questions().monitor()?;
-    let (start, wall) = (Instant::now(), wall());
+    let questions = redis.questions();
+    let start = Instant::now();
     let tokens = Arc::new(Mutex::new(Vec::new()));
     let mut logins = JoinSet::new();
     let mut dropped = None;
@@ -51,18 +56,19 @@ pub(super) async fn measure(
         }
         crew.pacer.until(arrival).await;
         if dropped.is_none() && arrival > start + DROPPED_AFTER {
-            dropped = Some(wall + start.elapsed().as_secs_f64());
-            redis.questions().ask("CLIENT KILL TYPE pubsub")?;
+            let watch = Watch::begin(questions.counter()?);
+            questions.ask("CLIENT KILL TYPE pubsub")?;
+            dropped = Some((Instant::now(), watch));
         }
         logins.spawn(log_in(crew.clone(), arrival + THINK, tokens.clone()));
     }
     while logins.join_next().await.is_some() {}
     drop(fleet);
-    let (first, last) = reading(&monitor.seen(), dropped.unwrap_or(wall));
-    let took = 1000.0 * (last - first);
-    let from = start + Duration::from_secs_f64((first - wall).max(0.0));
+    let Some((dropped, watch)) = dropped else { return Ok(()) };
+    let took = watch.finish().ok_or_else(|| io::Error::other("no records were read again"))?;
+    let took = 1000.0 * took.as_secs_f64();
     let tokens = tokens.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let beside = |(due, _): &&Token| (from..from + Duration::from_secs(1)).contains(due);
+    let beside = |(due, took): &&Token| *due + *took > dropped && *due < dropped + BESIDE;
     let worst = tokens.iter().filter(beside).map(|(_, took)| *took).max().unwrap_or_default();
     progress(&format!("resync: {took:.0} ms, beside it a token took {worst:?} at most"));
     figures.set(Row::ResyncTime, took);
@@ -70,26 +76,45 @@ pub(super) async fn measure(
     Ok(())
 }
 
-/// What the times of `MONITOR` are compared with: Redis is on this machine.
-#[expect(clippy::disallowed_methods, reason = "Redis shows the wall clock's time")]
-fn wall() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+/// Commands by which lines are made, and by which records are read again; no login uses either.
+const COUNTED: [&str; 2] = ["hello", "mget"];
+
+/// Watches from beside: `MONITOR` would double what it measures.
+struct Watch {
+    stop: mpsc::Sender<()>,
+    counts: std::thread::JoinHandle<Vec<(Instant, [u64; 2])>>,
 }
 
-/// When the first line that was made anew said its first word, and when the last of them asked for
-/// the last records, on Redis's clock in seconds.
-fn reading(seen: &[Seen], dropped: f64) -> (f64, f64) {
-    let mut lines: BTreeMap<&str, (f64, Option<f64>)> = BTreeMap::new();
-    let old: std::collections::BTreeSet<&str> =
-        seen.iter().filter(|one| one.at < dropped).map(|one| &one.client[..]).collect();
-    for one in seen.iter().filter(|one| !old.contains(&one.client[..])) {
-        let line = lines.entry(&one.client).or_insert((one.at, None));
-        if one.name == "mget" {
-            line.1 = Some(one.at);
-        }
+impl Watch {
+    fn begin(mut counter: Counter) -> Self {
+        let (stop, stopped) = mpsc::channel();
+        let counts = std::thread::spawn(move || {
+            let mut counts = Vec::new();
+            while let Ok(calls) = counter.calls(COUNTED) {
+                counts.push((Instant::now(), calls));
+                if stopped.recv_timeout(LOOK) != Err(mpsc::RecvTimeoutError::Timeout) {
+                    break;
+                }
+            }
+            counts
+        });
+        Self { stop, counts }
     }
-    let lines = lines.values().filter_map(|(first, last)| Some((*first, (*last)?)));
-    lines.fold((f64::MAX, 0.0), |(first, last), line| (line.0.min(first), line.1.max(last)))
+
+    /// How long the reading took.
+    fn finish(self) -> Option<Duration> {
+        let _ = self.stop.send(());
+        reading(&self.counts.join().unwrap_or_default())
+    }
+}
+
+/// From when the first line was made anew until the last records were asked for.
+fn reading(counts: &[(Instant, [u64; 2])]) -> Option<Duration> {
+    let rises = |which: usize| {
+        let pairs = counts.windows(2).filter(move |pair| pair[0].1[which] < pair[1].1[which]);
+        pairs.map(|pair| pair[1].0)
+    };
+    Some(rises(1).last()?.saturating_duration_since(rises(0).next()?))
 }
 
 async fn log_in(crew: Arc<Crew>, due: Instant, tokens: Arc<Mutex<Vec<Token>>>) {
@@ -114,18 +139,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_lines_that_are_new_and_have_read_count() {
-        let seen =
-            |at, client: &str, name: &str| Seen { at, client: client.into(), name: name.into() };
-        let all = [
-            seen(1.0, "a", "mget"),
-            seen(5.0, "a", "mget"),
-            seen(3.0, "b", "subscribe"),
-            seen(3.5, "b", "mget"),
-            seen(3.1, "c", "subscribe"),
-            seen(3.9, "c", "mget"),
-            seen(2.9, "d", "info"),
-        ];
-        assert_eq!(reading(&all, 2.0), (3.0, 3.9));
+    fn it_lasts_from_the_first_new_line_to_the_last_records() {
+        let start = Instant::now();
+        let counts = [[2, 0], [2, 0], [3, 0], [4, 0], [4, 5], [4, 9], [4, 9]];
+        let counts: Vec<_> = counts
+            .into_iter()
+            .zip(0..)
+            .map(|(calls, ms)| (start + Duration::from_millis(ms), calls))
+            .collect();
+        assert_eq!(reading(&counts), Some(Duration::from_millis(3)));
+        assert_eq!(reading(&counts[..4]), None, "nothing was read");
     }
 }
