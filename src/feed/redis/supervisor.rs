@@ -28,8 +28,9 @@ use crate::{
 const CHUNK: usize = 128;
 /// Notifications that are handed over together.
 const BATCH: usize = 1024;
-/// Pauses between attempts to connect: doubled each time, with jitter.
-const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
+/// Pauses between attempts to connect: none at first, where the line before had held, since whoever is
+/// scanned meanwhile waits for it; then doubled each time, with jitter.
+const BACK_OFF_FIRST: Duration = Duration::from_millis(10);
 const BACK_OFF_MOST: Duration = Duration::from_secs(5);
 
 /// Why a connection was given up.
@@ -120,11 +121,11 @@ impl<A: Wakeable> Supervisor<A> {
                 _ => ResyncReason::Reconnected,
             });
             if started.elapsed() > BACK_OFF_MOST {
-                back_off = BACK_OFF_FIRST;
+                back_off = Duration::ZERO;
             }
             tracing::warn!(error = %lost, retry_in_ms = back_off.as_millis() as u64, "feed lost");
             self.meanwhile(sleep(jittered(back_off))).await;
-            back_off = (back_off * 2).min(BACK_OFF_MOST);
+            back_off = (back_off * 2).clamp(BACK_OFF_FIRST, BACK_OFF_MOST);
         }
     }
 
@@ -135,14 +136,23 @@ impl<A: Wakeable> Supervisor<A> {
             None => connector.primary().await?.ok_or(Lost::Closed)?,
         };
         let (tell, heard) = mpsc::unbounded_channel();
-        let mut line = connector.listen_to(&node, tell).await?;
-        let sent = self.instance.clock.now();
-        let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut line).await?;
-        let theirs = Timestamp::from_micros(seconds * 1_000_000 + micros);
-        connector.compare_clocks(theirs, sent, self.instance.clock.now());
-        self.enable_notifications(&mut line).await;
-        self.look_for_eviction(&mut line).await;
+        let line = connector.listen_to(&node, tell).await?;
+        // All at once: a Redis that has just dropped thousands of subscriptions answers slowly.
+        let (compared, (), ()) = tokio::join!(
+            self.compare_clocks(line.clone()),
+            self.enable_notifications(line.clone()),
+            self.look_for_eviction(line.clone()),
+        );
+        compared?;
         Ok((node.to_string(), Connected { line, heard }))
+    }
+
+    async fn compare_clocks(&self, mut connection: Multiplexer) -> Result<(), Lost> {
+        let sent = self.instance.clock.now();
+        let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await?;
+        let theirs = Timestamp::from_micros(seconds * 1_000_000 + micros);
+        self.instance.connector.compare_clocks(theirs, sent, self.instance.clock.now());
+        Ok(())
     }
 
     /// Lets the store of this thread use the line, where one server has all keys.
@@ -154,16 +164,16 @@ impl<A: Wakeable> Supervisor<A> {
     }
 
     /// Turns on the one class of events that carries a transition, and leaves on what others use.
-    async fn enable_notifications(&self, connection: &mut Multiplexer) {
+    async fn enable_notifications(&self, mut connection: Multiplexer) {
         const SETTING: &str = "notify-keyspace-events";
-        let Some(flags) = setting(SETTING, connection).await else { return };
+        let Some(flags) = setting(SETTING, &mut connection).await else { return };
         if flags.contains('K') && flags.contains(['$', 'A']) {
             return;
         }
         let wanted = format!("{flags}K$");
         let mut set = redis::cmd("CONFIG");
         set.arg("SET").arg(SETTING).arg(&wanted);
-        match set.query_async::<()>(connection).await {
+        match set.query_async::<()>(&mut connection).await {
             Ok(()) => tracing::info!(setting = SETTING, value = wanted, "changed Redis's setting"),
             // The probe will tell what it means.
             Err(error) => tracing::debug!(%error, "CONFIG SET is not allowed"),
@@ -171,8 +181,8 @@ impl<A: Wakeable> Supervisor<A> {
     }
 
     /// Warns of a Redis that would rather drop logins than refuse new ones.
-    async fn look_for_eviction(&self, connection: &mut Multiplexer) {
-        let Some(policy) = setting("maxmemory-policy", connection).await else { return };
+    async fn look_for_eviction(&self, mut connection: Multiplexer) {
+        let Some(policy) = setting("maxmemory-policy", &mut connection).await else { return };
         if policy != "noeviction" && !self.instance.warned.evicts.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 policy,
