@@ -11,12 +11,7 @@ use std::{
 use actix::{Actor, Message, WeakAddr};
 
 use super::Schedule;
-use crate::{
-    clock::Timestamp,
-    keys::LoginId,
-    login::{Held, Login},
-    metrics::ResyncReason,
-};
+use crate::{clock::Timestamp, keys::LoginId, login::Held, metrics::ResyncReason, store::Head};
 
 /// Names one connection of this process; every message of a holder carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -202,7 +197,7 @@ pub struct Drain(pub Duration);
 /// What a batch of reads found.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct ReadAgain(pub(super) Vec<(LoginId, Option<Login>)>);
+pub(super) struct ReadAgain(pub(super) Vec<(LoginId, Option<Head>)>);
 
 /// The reads are over.
 #[derive(Message)]

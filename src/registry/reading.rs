@@ -7,7 +7,7 @@ use super::{
     Changed, Poll, Polling, Registry, Resync, Snapshot, Wake, Wakeable,
     messages::{ReadAgain, ReadingDone},
 };
-use crate::{keys::LoginId, login::State};
+use crate::keys::LoginId;
 
 /// Records read by one command of a resync: they keep Redis's other clients waiting for a fraction of
 /// a millisecond.
@@ -34,7 +34,7 @@ impl<A: Wakeable> Registry<A> {
         let (store, registry) = (self.store.clone(), self.own_address(ctx));
         let read = async move {
             let mut done = ReadingDone { owed: false };
-            let read = async |ids: Vec<LoginId>| (store.read_many(&ids).await, ids);
+            let read = async |ids: Vec<LoginId>| (store.heads(&ids).await, ids);
             let chunks = ids.chunks(CHUNK).map(<[_]>::to_vec);
             let mut chunks = stream::iter(chunks).map(read).buffered(AHEAD);
             while let Some((found, chunk)) = chunks.next().await {
@@ -45,8 +45,8 @@ impl<A: Wakeable> Registry<A> {
                     done.owed = everything;
                     break;
                 };
-                let logins = chunk.into_iter().zip(found).collect();
-                let _ = registry.ask(ReadAgain(logins)).await;
+                let heads = chunk.into_iter().zip(found).collect();
+                let _ = registry.ask(ReadAgain(heads)).await;
             }
             let _ = registry.ask(done).await;
         };
@@ -98,17 +98,16 @@ impl<A: Wakeable> Handler<Snapshot> for Registry<A> {
 impl<A: Wakeable> Handler<ReadAgain> for Registry<A> {
     type Result = ();
 
-    fn handle(&mut self, ReadAgain(logins): ReadAgain, ctx: &mut Self::Context) {
+    fn handle(&mut self, ReadAgain(heads): ReadAgain, ctx: &mut Self::Context) {
         self.taken();
-        for (id, login) in logins {
+        for (id, head) in heads {
             let Some(entry) = self.entries.get(&id) else { continue };
-            match login {
+            match head {
                 None => {
                     self.wake(id, Wake::Missing, ctx);
                 }
-                Some(login) => {
-                    let as_left = matches!(login.state, State::Waiting { .. });
-                    if login.epoch != entry.epoch || !as_left {
+                Some(head) => {
+                    if head.epoch != entry.epoch || !head.is_waiting {
                         self.wake(id, Wake::Found, ctx);
                     }
                 }

@@ -13,7 +13,7 @@ use crate::{
     keys::{Claim, Hash, LoginId, Seed, Ticket},
     login::{
         Answer, Attempt, Because, Facts, Held, HiddenNumber, Login, Note, OwnerRefusal,
-        PhoneRefusal, Protocol, Redeemed, Standing,
+        PhoneRefusal, Protocol, Redeemed, Standing, State,
     },
     metrics::StoreErrorKind,
 };
@@ -114,6 +114,22 @@ pub enum ResumeDone {
     Unknown,
 }
 
+/// How far a login is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// That of its owner.
+    pub epoch: u32,
+    /// Nobody has scanned, and it is not over.
+    pub is_waiting: bool,
+}
+
+impl Head {
+    /// That of this login.
+    pub fn of(login: &Login) -> Self {
+        Self { epoch: login.epoch, is_waiting: matches!(login.state, State::Waiting { .. }) }
+    }
+}
+
 /// What a store must do. Every method is one atomic step on the store's clock.
 #[async_trait(?Send)]
 pub trait Backend {
@@ -196,6 +212,13 @@ pub trait Backend {
 
     /// Records, in the order of the ids.
     async fn read(&self, ids: &[LoginId]) -> Result<Vec<Option<Login>>, StoreError>;
+
+    /// How far records are, in the order of the ids: what tells whether their holders have missed
+    /// something, for thousands at a time.
+    async fn heads(&self, ids: &[LoginId]) -> Result<Vec<Option<Head>>, StoreError> {
+        let logins = self.read(ids).await?;
+        Ok(logins.iter().map(|login| login.as_ref().map(Head::of)).collect())
+    }
 
     /// The record as this very process has approved it a moment ago, if it did and nobody has asked
     /// yet: for a holder who is notified of a change, and knows of no approval.

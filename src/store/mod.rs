@@ -14,7 +14,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use self::outbox::{Put, Revocation, Taken};
 pub use self::{
-    backend::{Backend, ConfirmDone, EndDone, NewLogin, ResumeDone, ScanDone, StoreError},
+    backend::{Backend, ConfirmDone, EndDone, Head, NewLogin, ResumeDone, ScanDone, StoreError},
     embedded::EmbeddedStore,
     session::{ENDED_FOR, Entry, Session},
 };
@@ -192,6 +192,11 @@ impl Store {
     /// See [`Backend::read`].
     pub async fn read_many(&self, ids: &[LoginId]) -> Result<Vec<Option<Login>>, StoreError> {
         self.timed(StoreOperation::Read, self.backend.read(ids)).await
+    }
+
+    /// See [`Backend::heads`].
+    pub async fn heads(&self, ids: &[LoginId]) -> Result<Vec<Option<Head>>, StoreError> {
+        self.timed(StoreOperation::Read, self.backend.heads(ids)).await
     }
 
     /// One record.

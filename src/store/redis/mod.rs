@@ -45,7 +45,7 @@ pub use self::{
     names::{Names, slot_of},
 };
 use super::{
-    Backend, ConfirmDone, ENDED_FOR, EndDone, Entry, NewLogin, ResumeDone, ScanDone, Session,
+    Backend, ConfirmDone, ENDED_FOR, EndDone, Entry, Head, NewLogin, ResumeDone, ScanDone, Session,
     StoreError,
     outbox::{Put, Revocation, Taken},
 };
@@ -117,6 +117,28 @@ impl RedisStore {
         }
         let mget = redis::cmd("MGET").arg(keys).take();
         self.run(async |connection| mget.query_async(connection).await).await
+    }
+
+    /// Records as they stand in Redis.
+    async fn raw(&self, ids: &[LoginId]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let keys: Vec<_> = ids.iter().map(|id| self.login_key(*id)).collect();
+        let get = async |key: &String| {
+            let get = redis::cmd("GET").arg(key).take();
+            self.run(async |connection| get.query_async(connection).await).await
+        };
+        Ok(match &keys[..] {
+            [] => Vec::new(),
+            [key] => vec![get(key).await?],
+            // One by one: an MGET of keys of one slot is refused (TRYAGAIN) while that slot moves
+            // and its keys are at two nodes. Hardly two logins share a slot, so it costs no more.
+            keys if matches!(self.connector.nodes(), RedisNodes::Cluster(_)) => {
+                try_join_all(keys.iter().map(get)).await?
+            }
+            keys => {
+                let mget = redis::cmd("MGET").arg(keys).take();
+                self.run(async |connection| mget.query_async(connection).await).await?
+            }
+        })
     }
 
     fn creation(&self, new: &NewLogin) -> ScriptInvocation<'static> {
@@ -316,25 +338,14 @@ impl Backend for RedisStore {
     }
 
     async fn read(&self, ids: &[LoginId]) -> Result<Vec<Option<Login>>, StoreError> {
-        let keys: Vec<_> = ids.iter().map(|id| self.login_key(*id)).collect();
-        let get = async |key: &String| {
-            let get = redis::cmd("GET").arg(key).take();
-            self.run(async |connection| get.query_async(connection).await).await
-        };
-        let raw: Vec<Option<Vec<u8>>> = match &keys[..] {
-            [] => Vec::new(),
-            [key] => vec![get(key).await?],
-            // One by one: an MGET of keys of one slot is refused (TRYAGAIN) while that slot moves
-            // and its keys are at two nodes. Hardly two logins share a slot, so it costs no more.
-            keys if matches!(self.connector.nodes(), RedisNodes::Cluster(_)) => {
-                try_join_all(keys.iter().map(get)).await?
-            }
-            keys => {
-                let mget = redis::cmd("MGET").arg(keys).take();
-                self.run(async |connection| mget.query_async(connection).await).await?
-            }
-        };
+        let raw = self.raw(ids).await?;
         raw.iter().map(|raw| raw.as_deref().map(unpack).transpose()).collect()
+    }
+
+    async fn heads(&self, ids: &[LoginId]) -> Result<Vec<Option<Head>>, StoreError> {
+        let raw = self.raw(ids).await?;
+        let head = |raw: &Option<Vec<u8>>| raw.as_deref().map(record::head).transpose();
+        raw.iter().map(|raw| head(raw).map_err(nonsense)).collect()
     }
 
     async fn just_approved(&self, id: LoginId) -> Option<Login> {

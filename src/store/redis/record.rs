@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use rmp::encode;
+use rmp::{decode, encode};
 use serde::Deserialize;
 use serde_bytes::ByteBuf;
 
@@ -17,7 +17,7 @@ use crate::{
         Answer, Codes, Ending, Facts, HiddenNumber, Login, Matching, Profile, Protocol,
         Reservation, Scan, State,
     },
-    store::{Entry, Session},
+    store::{Entry, Head, Session},
 };
 
 /// The array. Times are microseconds since the Unix epoch; absent texts are empty.
@@ -293,6 +293,15 @@ pub(super) fn unpack(bytes: &[u8]) -> Result<Login, BadRecord> {
         .into_login()
 }
 
+/// Reads the beginning of what stands under a record's key: nothing is copied.
+pub(super) fn head(mut bytes: &[u8]) -> Result<Head, BadRecord> {
+    let bad = |error: &dyn std::fmt::Display| BadRecord(error.to_string());
+    decode::read_array_len(&mut bytes).map_err(|error| bad(&error))?;
+    let state: u8 = decode::read_int(&mut bytes).map_err(|error| bad(&error))?;
+    let epoch = decode::read_int(&mut bytes).map_err(|error| bad(&error))?;
+    Ok(Head { epoch, is_waiting: state == WAITING })
+}
+
 /// A login as the record's bytes.
 pub(super) fn pack(login: &Login) -> Vec<u8> {
     Record::of(login).pack()
@@ -359,8 +368,10 @@ mod tests {
         let reserved = reserve(waiting.clone()).unwrap().0;
         for login in [waiting, reserved, scanned, missed, approved, delivered, denied] {
             assert_eq!(unpack(&pack(&login)).unwrap(), login);
+            assert_eq!(head(&pack(&login)).unwrap(), Head::of(&login));
         }
         assert!(unpack(b"").is_err());
+        assert!(head(b"").is_err());
         assert!(unpack(&[0x9c, 0xff]).is_err());
     }
 }

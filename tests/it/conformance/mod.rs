@@ -25,7 +25,7 @@ use scanlogin::{
         hashes,
     },
     store::{
-        Backend, ConfirmDone, EmbeddedStore, EndDone, Entry, NewLogin, ResumeDone, ScanDone,
+        Backend, ConfirmDone, EmbeddedStore, EndDone, Entry, Head, NewLogin, ResumeDone, ScanDone,
         Session, StoreError,
         outbox::{Put, Revocation, Taken},
         redis::{Connector, RedisStore},
@@ -89,7 +89,10 @@ impl Rig {
 
     /// The record.
     async fn record(&self, id: LoginId) -> Option<Login> {
-        self.read(&[id]).await.expect("the store answers").pop().flatten()
+        let record = self.read(&[id]).await.expect("the store answers").pop().flatten();
+        let heads = self.backend.heads(&[id]).await.expect("the store answers");
+        assert_eq!(heads, [record.as_ref().map(Head::of)]);
+        record
     }
 
     /// The `jti` of the user's current web login.
