@@ -14,7 +14,7 @@ use crate::{
     store::{Session, StoreError},
 };
 
-script!(BOTH, "acknowledge_both.lua");
+script!(BOTH, "acknowledge_approved.lua", then "acknowledge_both.lua");
 script!(RECORD, "acknowledge.lua");
 static ENTER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("enter.lua")));
 

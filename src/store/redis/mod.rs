@@ -55,20 +55,27 @@ use crate::{
     keys::{Claim, Hash, LoginId, Ticket},
     login::{
         Answer, Attempt, Because, Codes, HiddenNumber, Login, Note, OwnerRefusal, PhoneRefusal,
-        Profile, Protocol, Redeemed, SLACK, Standing, State, Then,
+        Protocol, RECEIPT, Redeemed, SLACK, Standing, State, Then,
     },
 };
 
 macro_rules! script {
     ($name:ident, $file:literal) => {
+        script!($name, "", include_str!($file));
+    };
+    // One whose usual case is dealt with before the prelude.
+    ($name:ident, $usual:literal, then $file:literal) => {
+        script!($name, include_str!($usual), include_str!($file));
+    };
+    ($name:ident, $usual:expr, $all:expr) => {
         static $name: LazyLock<Script> = LazyLock::new(|| {
             let prelude = include_str!("prelude.lua");
-            Script::new(&[&record::lua_constants(), prelude, include_str!($file)].concat())
+            Script::new(&[&record::lua_constants(), $usual, prelude, $all].concat())
         });
     };
 }
 use script;
-script!(SCAN, "scan.lua");
+script!(SCAN, "scan_waiting.lua", then "scan.lua");
 script!(RESERVE, "reserve.lua");
 script!(RELEASE, "release.lua");
 script!(DECIDE, "decide.lua");
@@ -200,15 +207,18 @@ impl Backend for RedisStore {
         id: LoginId,
         attempt: Attempt,
     ) -> Result<Result<ScanDone, PhoneRefusal>, StoreError> {
-        let Attempt { code, user, claim, then } = attempt;
-        let (answer, sealed, collect, Profile { name, picture }, number) = match then {
-            Then::Approve { sealed, collect } => (0, sealed, collect, Profile::default(), None),
-            Then::Claim(profile, number) => (1, Vec::new(), Duration::ZERO, profile, number),
+        let (answer, collect, number) = match attempt.then {
+            Then::Approve { collect, .. } => (0, collect, None),
+            Then::Claim(_, number) => (1, Duration::ZERO, number),
         };
+        let life = (collect + SLACK + RECEIPT).as_micros().div_ceil(1000) as u64;
+        let (front, back) = record::around_the_number(&attempt);
         let mut call = SCAN.key(self.login_key(id));
-        call.arg(code.as_bytes()).arg(user).arg(claim.as_bytes()).arg(answer).arg(sealed);
-        call.arg(micros(collect)).arg(name.unwrap_or_default()).arg(picture.unwrap_or_default());
-        call.arg(record::hidden(number));
+        call.arg(attempt.code.as_bytes()).arg(answer).arg(micros(collect)).arg(life);
+        call.arg(front).arg(back);
+        if let Some(number) = number {
+            call.arg(number.get());
+        }
         let approval = if answer == 0 { self.connector.approvals().begin(id) } else { None };
         let (tag, answer, raw): (u8, u8, Vec<u8>) = self.script(&call).await?;
         if !matches!(tag, OK | REPEATED) {

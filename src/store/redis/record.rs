@@ -14,8 +14,8 @@ use crate::{
     clock::Timestamp,
     keys::{Hash, LoginId},
     login::{
-        Answer, Codes, Ending, Facts, HiddenNumber, Login, Matching, Profile, Protocol,
-        Reservation, Scan, State,
+        Answer, Attempt, Codes, Ending, Facts, HiddenNumber, Login, Matching, Profile, Protocol,
+        Reservation, Scan, State, Then,
     },
     store::{Entry, Head, Session},
 };
@@ -305,6 +305,23 @@ pub(super) fn head(mut bytes: &[u8]) -> Result<Head, BadRecord> {
 /// A login as the record's bytes.
 pub(super) fn pack(login: &Login) -> Vec<u8> {
     Record::of(login).pack()
+}
+
+/// A scan as it will stand in the record, with what comes behind it: all but its code's number, which only the
+/// record tells; what comes before that, and what after it.
+pub(super) fn around_the_number(attempt: &Attempt) -> (Vec<u8>, Vec<u8>) {
+    let nothing = Profile::default();
+    let (answer, profile, sealed) = match &attempt.then {
+        Then::Approve { sealed, .. } => (Answer::Approved, &nothing, &sealed[..]),
+        Then::Claim(profile, _) => (Answer::Claimed, profile, &[][..]),
+    };
+    let mut front = Packer(Vec::with_capacity(32 + attempt.user.len()));
+    front.array(1).array(7).bytes(attempt.user.as_bytes()).bytes(attempt.code.as_bytes());
+    let text = |text: &Option<String>| text.clone().unwrap_or_default().into_bytes();
+    let mut back = Packer(Vec::with_capacity(32 + sealed.len()));
+    back.bytes(attempt.claim.as_bytes()).uint(u8::from(answer == Answer::Claimed));
+    back.bytes(&text(&profile.name)).bytes(&text(&profile.picture)).bytes(sealed);
+    (front.0, back.0)
 }
 
 /// A user's entry: the login, since when, and what is known of the browser. Where the user's web

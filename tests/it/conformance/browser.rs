@@ -434,4 +434,13 @@ async fn each_record_lives_as_long_as_its_state_needs() {
         }
     })
     .await;
+    on_both(async |rig| {
+        // In one step, too.
+        let login = Subject::created(rig, Protocol::Json).await;
+        login.scan(rig, 1, "alice", approve()).await.unwrap();
+        let approved = login.record(rig).await;
+        assert_close(approved.gone_at(), rig.now() + COLLECT + SLACK + RECEIPT);
+        rig.assert_life(&approved).await;
+    })
+    .await;
 }

@@ -135,20 +135,27 @@ async fn a_code_is_good_in_its_window_and_a_grace_after() {
 #[tokio::test]
 async fn windows_that_were_laid_out_anew_count_from_their_own_first_code() {
     on_both(async |rig| {
-        let login = Subject::new();
-        let mut record = login.waiting(rig.now() - 40 * SECOND, Some(30 * SECOND));
-        let held = scanlogin::login::Held {
-            first_code: 5,
-            codes_start: rig.now() - SECOND,
-            ..login.held(&record)
-        };
-        record.codes = held.as_waiting(rig.now()).codes;
-        rig.reclaim(login.id, &record).await.unwrap();
-        for number in [1, 4, 6] {
-            assert_eq!(login.scan(rig, number, "alice", claim()).await, Err(Unknown), "{number}");
+        // In a record, a number takes more bytes from 128 on.
+        for first_code in [5, 127, 128, 300] {
+            for then in [claim, approve] {
+                let login = Subject::new();
+                let mut record = login.waiting(rig.now() - 40 * SECOND, Some(30 * SECOND));
+                let held = scanlogin::login::Held {
+                    first_code,
+                    codes_start: rig.now() - SECOND,
+                    ..login.held(&record)
+                };
+                record.codes = held.as_waiting(rig.now()).codes;
+                rig.reclaim(login.id, &record).await.unwrap();
+                for number in [1, 4, first_code + 1] {
+                    let done = login.scan(rig, number, "alice", then()).await;
+                    assert_eq!(done, Err(Unknown), "{number} of {first_code}");
+                }
+                login.scan(rig, first_code, "alice", then()).await.unwrap();
+                let number = login.record(rig).await.scan().map(|scan| scan.number);
+                assert_eq!(number, Some(first_code));
+            }
         }
-        login.scan(rig, 5, "alice", claim()).await.unwrap();
-        assert_eq!(login.record(rig).await.scan().unwrap().number, 5);
     })
     .await;
 }
