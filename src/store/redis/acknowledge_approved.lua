@@ -10,8 +10,6 @@ if raw and string.byte(raw) == 158 then
   if entry then _, id, ended = cmsgpack.unpack_limit(entry, 2, 1) end
   if at == 31 and state == APPROVED and epoch == tonumber(ARGV[1])
     and (id ~= '' or tonumber(ARGV[3]) > ended) then
-    local time = redis.call('TIME')
-    local now = time[1] * 1000000 + time[2]
     -- Up to the codes; behind them, and behind the facts; behind the scan of seven fields or nine.
     local codes = cmsgpack.unpack_limit(raw, 4, 31)
     local facts = cmsgpack.unpack_limit(raw, 1, codes)

@@ -82,6 +82,11 @@ impl ConnectionLike for Connection {
                 Link::Single(link) => link.req_packed_command(cmd).await,
                 Link::Cluster(link) => link.req_packed_command(cmd).await,
             };
+            // What the server refused comes as a value.
+            let result = match result {
+                Ok(Value::ServerError(refused)) => Err(refused.into()),
+                result => result,
+            };
             result.inspect_err(|error| self.note(error))
         })
     }
@@ -98,6 +103,11 @@ impl ConnectionLike for Connection {
                 Link::Single(link) => link.req_packed_commands(cmd, offset, count).await,
                 Link::Cluster(link) => link.req_packed_commands(cmd, offset, count).await,
             };
+            for value in result.iter().flatten() {
+                if let Value::ServerError(error) = value {
+                    self.note(&error.clone().into());
+                }
+            }
             result.inspect_err(|error| self.note(error))
         })
     }

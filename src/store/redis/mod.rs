@@ -69,8 +69,8 @@ macro_rules! script {
     };
     ($name:ident, $usual:expr, $all:expr) => {
         static $name: LazyLock<Script> = LazyLock::new(|| {
-            let prelude = include_str!("prelude.lua");
-            Script::new(&[&record::lua_constants(), $usual, prelude, $all].concat())
+            let (now, prelude) = (include_str!("now.lua"), include_str!("prelude.lua"));
+            Script::new(&[&record::lua_constants(), now, $usual, prelude, $all].concat())
         });
     };
 }

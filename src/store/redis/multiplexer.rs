@@ -261,6 +261,12 @@ mod tests {
         assert_eq!(String::from_utf8_lossy(&asked), String::from_utf8_lossy(&expected));
     }
 
+    /// An answer that never comes is a failure, not a test that hangs.
+    async fn within_a_minute(test: impl Future<Output = ()>) {
+        let test = tokio::time::timeout(Duration::from_secs(60), test);
+        LocalSet::new().run_until(test).await.expect("an answer");
+    }
+
     async fn until_idle() {
         for _ in 0..50 {
             tokio::task::yield_now().await;
@@ -284,7 +290,7 @@ mod tests {
             assert_eq!(two.await.unwrap().unwrap(), Value::BulkString(b"2".into()));
             assert_eq!(heard.recv().await.unwrap(), (b"c".to_vec(), b"set".to_vec()));
         };
-        LocalSet::new().run_until(test).await;
+        within_a_minute(test).await;
     }
 
     #[tokio::test]
@@ -299,7 +305,7 @@ mod tests {
             redis.write_all(b"$1\r\n1\r\n$1\r\n2\r\n").await.unwrap();
             assert_eq!(stays.await.unwrap().unwrap(), Value::BulkString(b"2".into()));
         };
-        LocalSet::new().run_until(test).await;
+        within_a_minute(test).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -315,7 +321,7 @@ mod tests {
             // The timer serves the next ones too.
             assert!(get(&line, "three").await.unwrap().unwrap_err().is_timeout());
         };
-        LocalSet::new().run_until(test).await;
+        within_a_minute(test).await;
     }
 
     #[tokio::test]
@@ -342,7 +348,7 @@ mod tests {
                 assert!(error.to_string().contains(reason), "{error}");
                 assert_eq!(heard.recv().await, None);
             };
-            LocalSet::new().run_until(test).await;
+            within_a_minute(test).await;
         }
     }
 
@@ -358,7 +364,7 @@ mod tests {
             driver.await.unwrap();
             assert_eq!(redis.read(&mut [0]).await.unwrap(), 0, "closed");
         };
-        LocalSet::new().run_until(test).await;
+        within_a_minute(test).await;
     }
 
     #[tokio::test]
@@ -379,7 +385,7 @@ mod tests {
             }
             assert!(!drain.is_finished());
         };
-        LocalSet::new().run_until(test).await;
+        within_a_minute(test).await;
     }
 
     #[tokio::test]
@@ -412,6 +418,6 @@ mod tests {
             redis.write_all(b"_\r\n").await.unwrap();
             assert_eq!(next.await.unwrap().unwrap(), Value::Nil);
         };
-        LocalSet::new().run_until(test).await;
+        within_a_minute(test).await;
     }
 }

@@ -1,4 +1,4 @@
--- In front of every script: the positions in the record (record.rs), loading and saving.
+-- In front of every script, with now.lua: the positions in the record (record.rs), loading and saving.
 -- Scripts are the Redis twin of login.rs, and tests/it/conformance.rs holds both to the same rules.
 local STATE, EPOCH, PROTOCOL, CREATED, CHANGED, END, PROOF = 1, 2, 3, 4, 5, 6, 7
 local START, ROTATE, FIRST, HASHES, FACTS, SCAN, SEALED, RESERVED = 8, 9, 10, 11, 12, 13, 14, 15
@@ -7,9 +7,6 @@ local USER, CODE, NUMBER, CLAIM, ANSWER, NAME, PICTURE, HIDDEN, WRONG = 1, 2, 3,
 local OK, REPEATED, UNKNOWN, CONFLICT, NOT_YOURS = 0, 1, 2, 3, 4
 local GONE, SUPERSEDED, IS_APPROVED, EARLY, OVER, ENDED_UNDELIVERED = 5, 6, 7, 8, 9, 10
 local WRONG_NUMBER, CANNOT_MATCH = 11, 12
-
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
 
 local function load()
   local raw = redis.call('GET', KEYS[1])

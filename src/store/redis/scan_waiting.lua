@@ -6,8 +6,6 @@
 local raw = redis.call('GET', KEYS[1])
 -- Twelve fields: nobody has scanned.
 if raw and ARGV[2] == '0' and string.byte(raw) == 156 then
-  local time = redis.call('TIME')
-  local now = time[1] * 1000000 + time[2]
   local at, state, _, _, _, _, over = cmsgpack.unpack_limit(raw, 6, 1)
   if at == 31 and state == WAITING and now < over then
     local _, _, start, rotate, first, hashes = cmsgpack.unpack_limit(raw, 5, 31)

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use scanlogin::{app::Options, feed::Mechanisms};
 use serde_json::json;
 
 use super::{Waiter, all_are_logged_in, scanned};
@@ -175,4 +176,28 @@ async fn a_replica_given_as_single_redis_is_told_apart_clearly() {
         Some(browser)
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_primary_that_was_demoted_is_left_by_the_first_command_that_it_refuses() {
+    let redis = RedisServer::start().await;
+    // Without the probe nobody but that command can tell.
+    let mechanisms = Mechanisms { probe: false, ..Mechanisms::default() };
+    let options = Options { mechanisms, ..Options::default() };
+    let service = Service::with_options(Settings::redis(&redis), options).await;
+    let mut waiter = Waiter::open(service.address, true, "alice").await;
+    // Of nobody, so that it keeps what it has.
+    let _: () = redis.command(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    let refused = Phone::of(service.address, "alice").scan(&waiter.key).await;
+    assert_eq!(refused.codes(), (503, -6));
+    let _: () = redis.command(&["REPLICAOF", "NO", "ONE"]).await;
+    eventually("it has connected anew", || async {
+        // Whoever asks next finds out that the line is of no use.
+        Browser::plain(service.address).await;
+        let resyncs = "scanlogin_feed_resyncs_total{reason=\"reconnected\"}";
+        (service.metric(resyncs).await >= 1.0).then_some(())
+    })
+    .await;
+    waiter.is_scanned(service.address).await;
+    waiter.gets_its_token().await;
 }
