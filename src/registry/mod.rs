@@ -18,6 +18,7 @@
 mod address;
 mod detached;
 mod drain;
+mod due;
 mod messages;
 mod reading;
 mod schedule;
@@ -55,11 +56,6 @@ use crate::{
 
 /// How often due entries are looked for: the precision of deadlines and rotations.
 const TICK: Duration = Duration::from_millis(100);
-/// Due entries that are woken in one turn. Browsers that came in one moment, after a drain or a failover,
-/// rotate and are pinged in one moment ever after; a scan is not to wait behind thousands of them.
-const AT_A_TIME: u64 = 32;
-/// Between two such turns. With [`AT_A_TIME`] it serves 6,000 a second; who is late is served faster.
-const TURN: Duration = Duration::from_millis(5);
 /// How often records are read where notifications cannot be had.
 const POLL: Duration = Duration::from_secs(1);
 /// Messages that may wait for the registry before senders that can wait have to.
@@ -254,36 +250,6 @@ impl<A: Wakeable> Registry<A> {
                     drop(self.feed.unsubscribe(id));
                     self.journal.ended(&Ended::of(&held, outcome, self.store.now()));
                 }
-            }
-        }
-    }
-
-    /// Wakes who is due, a few at a time.
-    fn wake_due(&mut self, ctx: &mut Context<Self>) {
-        let now = self.store.now();
-        let mut left = AT_A_TIME;
-        if let Some((at, _)) = self.due.first() {
-            // Twice as many for each tick that the first of them is late.
-            left <<= (now.since(*at).as_millis() / TICK.as_millis()).min(16);
-        }
-        self.catching_up = false;
-        while let Some((at, id)) = self.due.first().copied()
-            && at <= now
-        {
-            if left == 0 {
-                self.catching_up = true;
-                ctx.run_later(TURN, Self::wake_due);
-                return;
-            }
-            left -= 1;
-            self.due.remove(&(at, id));
-            let Some(entry) = self.entries.get_mut(&id) else { continue };
-            let wake = entry.owed.take().or_else(|| entry.schedule.take_due(now));
-            entry.due = entry.schedule.next();
-            let due = entry.due;
-            self.due.insert((due, id));
-            if let Some(wake) = wake {
-                self.wake(id, wake, ctx);
             }
         }
     }
