@@ -12,11 +12,12 @@ use std::{
     convert::Infallible,
     fmt::Debug,
     io::{self, ErrorKind},
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     rc::Rc,
     time::Duration,
 };
 
+use actix_http::Protocol;
 use actix_service::{Service, ServiceFactory};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
@@ -37,6 +38,9 @@ const COMPLAIN: Duration = Duration::from_secs(10);
 /// How much longer than it should take the end of a thread is waited for: one may be stuck.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// A connection, and who is at its other end: what actix-http would ask the kernel for once more.
+pub(super) type Accepted = (TcpStream, Protocol, Option<SocketAddr>);
+
 /// The threads, running; they end at once when this is dropped.
 pub(super) struct Acceptors {
     stops: Vec<watch::Sender<()>>,
@@ -52,7 +56,7 @@ impl Acceptors {
     ) -> io::Result<Self>
     where
         F: FnOnce(Stopping) -> S + Clone + Send + 'static,
-        S: ServiceFactory<TcpStream, Config = (), InitError: Debug, Service: 'static> + 'static,
+        S: ServiceFactory<Accepted, Config = (), InitError: Debug, Service: 'static> + 'static,
     {
         let (mut stops, ended) = (Vec::new(), FuturesUnordered::new());
         for (number, listener) in listeners.into_iter().enumerate() {
@@ -118,7 +122,7 @@ async fn work<S>(
     stopping: Stopping,
     crash: Crash,
 ) where
-    S: ServiceFactory<TcpStream, Config = (), InitError: Debug, Service: 'static>,
+    S: ServiceFactory<Accepted, Config = (), InitError: Debug, Service: 'static>,
 {
     let service = make(stopping.clone()).new_service(()).await.expect("nothing of it can fail");
     let listener = tokio::net::TcpListener::from_std(listener).expect("a runtime");
@@ -147,17 +151,18 @@ async fn accept<S>(
     open: &mpsc::Sender<Infallible>,
 ) -> Infallible
 where
-    S: Service<TcpStream> + 'static,
+    S: Service<Accepted> + 'static,
 {
     let mut complained: Option<Instant> = None;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
+                let accepted = (stream, Protocol::Http1, Some(peer));
                 let (service, open) = (service.clone(), open.clone());
                 // Called within the task: a panic ends this connection and nothing else. It need not
                 // be asked whether it is ready: an application of actix-web always is.
                 actix_rt::spawn(async move {
-                    let _ = service.call(stream).await;
+                    let _ = service.call(accepted).await;
                     drop(open);
                 });
             }
@@ -189,12 +194,9 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        net::SocketAddr,
-        sync::{
-            Arc,
-            atomic::{AtomicU8, Ordering},
-        },
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
     };
 
     use actix_service::fn_service;
@@ -203,7 +205,7 @@ mod tests {
     use super::{super::servers::bind_each, *};
 
     /// Gives each byte back, and panics over a `!`.
-    async fn echo(mut stream: TcpStream) -> io::Result<()> {
+    async fn echo((mut stream, ..): Accepted) -> io::Result<()> {
         loop {
             let byte = stream.read_u8().await?;
             assert_ne!(byte, b'!', "told to crash");
@@ -236,7 +238,9 @@ mod tests {
         let threads = Arc::new(AtomicU8::new(0));
         let make = move |_| {
             let thread = threads.fetch_add(1, Ordering::Relaxed);
-            fn_service(move |mut stream: TcpStream| async move { stream.write_u8(thread).await })
+            fn_service(
+                move |(mut stream, ..): Accepted| async move { stream.write_u8(thread).await },
+            )
         };
         let _acceptors = Acceptors::start(listeners, &Crash::default(), make).unwrap();
         let mut served = [0; THREADS as usize];

@@ -12,11 +12,10 @@ use actix_server::{Server, ServerHandle};
 use actix_service::{ServiceFactory, map_config};
 use actix_web::{App, HttpServer, dev::AppConfig, middleware};
 use socket2::{Domain, Socket, Type};
-use tokio::net::TcpStream;
 
 use super::{
     StartError,
-    acceptors::{Acceptors, Stopping},
+    acceptors::{Accepted, Acceptors, Stopping},
     threads::Shared,
 };
 use crate::{
@@ -45,7 +44,7 @@ pub(super) fn serve(listeners: Vec<TcpListener>, shared: Shared) -> io::Result<A
 fn service(
     shared: &Shared,
     stopping: Stopping,
-) -> impl ServiceFactory<TcpStream, Config = (), InitError = (), Service: 'static> + use<> {
+) -> impl ServiceFactory<Accepted, Config = (), InitError = (), Service: 'static> + use<> {
     let worker = shared.start_thread();
     let (metrics, clock) = (shared.metrics.clone(), shared.clock.clone());
     // Twice: once for requests, once for those that want to become sockets (see `upgrade`).
@@ -68,7 +67,6 @@ fn service(
         .graceful_shutdown_signal(move || stopping.clone().asked())
         .upgrade(UpgradeFactory::new(app()))
         .finish(app())
-        .tcp()
 }
 
 pub(super) fn serve_admin(

@@ -31,7 +31,10 @@ use actix_web::{
     HttpMessage, HttpRequest, HttpResponse,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
-    http::header::{self, HeaderName, HeaderValue},
+    http::{
+        StatusCode,
+        header::{self, HeaderName, HeaderValue},
+    },
     middleware::Next,
     web,
 };
@@ -177,7 +180,10 @@ pub async fn around(
     metrics.http_request_seconds.observe(route, end.since(start).saturating_sub(held));
     trace::finish(response.request(), route, response.status().as_u16(), start, end);
     metrics.http_requests.inc(route, Status::of(response.status().as_u16()));
-    harden(response.headers_mut());
+    // There is nothing in it that a page could use.
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        harden(response.headers_mut());
+    }
     Ok(response)
 }
 

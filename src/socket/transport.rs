@@ -329,14 +329,22 @@ impl<S: Stream<Item = Result<Bytes, Error>>> Pump<S> {
             if ready!(self.wire.io.poll_read_ready(cx)).is_err() {
                 return Poll::Ready(Pumped::Broken);
             }
-            match self.wire.io.try_read(&mut [0; CHUNK]) {
+            let mut chunk = [0; CHUNK];
+            match self.wire.io.try_read(&mut chunk) {
                 Ok(0) => return Poll::Ready(Pumped::Closed),
+                // Both have said Close: nothing can come that our end of the connection would lose.
+                Ok(n) if is_close(&chunk[..n]) => return Poll::Ready(Pumped::Closed),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return Poll::Ready(Pumped::Broken),
             }
         }
     }
+}
+
+/// Whether a client has said Close, and nothing else (RFC 6455, 5.2: final, masked, short).
+fn is_close(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x88, length @ 0x80..=0xfd, rest @ ..] if rest.len() == 4 + usize::from(length & 0x7f))
 }
 
 impl<S: Stream<Item = Result<Bytes, Error>>> Future for Pump<S> {
@@ -464,6 +472,24 @@ mod tests {
             assert_eq!(text, b"token");
         };
         assert_eq!(tokio::join!(pump, client).0, Pumped::Closed);
+    }
+
+    #[tokio::test]
+    async fn who_has_said_close_is_not_waited_for_and_who_has_not_is() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let close = [0x88, 0x82, 0, 0, 0, 0, 3, 232];
+        for (said, waited) in [(&close[..], false), (&close[..7], true), (&frame(2)[..], true)] {
+            let (server, mut client) = pair().await;
+            let pump = Pump::new(wire(server), stream::iter([Ok(Bytes::from_static(b"bye"))]));
+            let mut pump = std::pin::pin!(tokio::time::timeout(LINGER / 2, pump));
+            let mut client_says = async || {
+                client.read_to_end(&mut Vec::new()).await.unwrap();
+                client.write_all(said).await.unwrap();
+                // Its end of the connection stays as it is.
+            };
+            let (pumped, ()) = tokio::join!(&mut pump, client_says());
+            assert_eq!(pumped.is_err(), waited, "{said:?}");
+        }
     }
 
     #[tokio::test]
