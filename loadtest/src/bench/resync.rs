@@ -114,7 +114,7 @@ fn reading(counts: &[(Instant, [u64; 2])]) -> Option<Duration> {
         let pairs = counts.windows(2).filter(move |pair| pair[0].1[which] < pair[1].1[which]);
         pairs.map(|pair| pair[1].0)
     };
-    Some(rises(1).last()?.saturating_duration_since(rises(0).next()?))
+    Some(rises(1).next_back()?.saturating_duration_since(rises(0).next()?))
 }
 
 async fn log_in(crew: Arc<Crew>, due: Instant, tokens: Arc<Mutex<Vec<Token>>>) {
