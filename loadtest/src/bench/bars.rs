@@ -35,14 +35,14 @@ impl Bar {
         })
     }
 
-    /// Whether it is reached; `None` without what it is compared with.
-    pub fn is_met(self, ours: Option<f64>, theirs: Option<f64>) -> Option<bool> {
+    /// Whether it is reached by ours, and by its ratio to the peer's; `None` without what it needs.
+    pub fn is_met(self, ours: Option<f64>, ratio: Option<f64>) -> Option<bool> {
         let ours = ours?;
         Some(match self {
             // A thousandth more is the rounding of counts.
             Self::Most(most) => ours <= most * 1.001,
-            Self::MostOfPeer(most) => ours <= most * theirs?,
-            Self::LeastOfPeer(least) => ours >= least * theirs?,
+            Self::MostOfPeer(most) => ratio? <= most,
+            Self::LeastOfPeer(least) => ratio? >= least,
         })
     }
 
@@ -63,11 +63,11 @@ mod tests {
     #[test]
     fn a_bar_is_met_or_missed_or_cannot_be_told() {
         let (most, least) = (Bar::MostOfPeer(0.75), Bar::LeastOfPeer(1.2));
-        assert_eq!(most.is_met(Some(0.3), Some(0.4)), Some(true));
-        assert_eq!(most.is_met(Some(0.31), Some(0.4)), Some(false));
+        assert_eq!(most.is_met(Some(0.3), Some(0.75)), Some(true));
+        assert_eq!(most.is_met(Some(0.31), Some(0.77)), Some(false));
         assert_eq!(most.is_met(Some(0.3), None), None);
-        assert_eq!(least.is_met(Some(12.0), Some(10.0)), Some(true));
-        assert_eq!(least.is_met(Some(11.0), Some(10.0)), Some(false));
+        assert_eq!(least.is_met(Some(12.0), Some(1.2)), Some(true));
+        assert_eq!(least.is_met(Some(11.0), Some(1.1)), Some(false));
         assert_eq!(Bar::Most(7.0).is_met(Some(7.003), None), Some(true));
         assert_eq!(Bar::Most(7.0).is_met(None, None), None);
     }

@@ -143,17 +143,30 @@ pub async fn run(settings: &Settings, progress: impl Fn(&str)) -> Result<Table, 
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let with_peer = !settings.no_peer && installed && peer::is_installed();
     let mut table = Table::new(settings, store, cores);
-    let in_pairs = [Part::Waiting, Part::Saturation];
-    let rounds = settings.parts.iter().any(|part| in_pairs.contains(part));
-    for round in 1..=if rounds { settings.rounds } else { 0 } {
-        progress(&format!("round {round} of {}: the service", settings.rounds));
-        let start = || Target::start(&wanted);
-        table.service.push(round::measure(settings, settings.protocol, &start, &progress).await?);
-        if with_peer {
-            progress(&format!("round {round} of {}: nginx with nchan", settings.rounds));
-            let start = || Target::start_peer(cores);
-            table.peer.push(round::measure(settings, Dialect::Nchan, &start, &progress).await?);
+    let mut in_pairs = vec![Part::Waiting, Part::Saturation];
+    in_pairs.retain(|part| settings.parts.contains(part));
+    let sides = if with_peer { 2 } else { 1 };
+    for round in 1..=if in_pairs.is_empty() { 0 } else { settings.rounds } {
+        let mut figures = [Figures::default(), Figures::default()];
+        // One right after the other, and who was first is second next time: what else goes on on the machine
+        // is to favour neither.
+        for part in &in_pairs {
+            for turn in 1..=sides {
+                let side = (round + turn) % sides;
+                let peer = side == 1;
+                let name = if peer { "nginx with nchan" } else { "the service" };
+                progress(&format!("round {round} of {}: {name}", settings.rounds));
+                let (target, dialect) = match peer {
+                    true => (Target::start_peer(cores)?, Dialect::Nchan),
+                    false => (Target::start(&wanted)?, settings.protocol),
+                };
+                let figures = &mut figures[side];
+                round::measure(settings, *part, dialect, &target, figures, &progress).await?;
+            }
         }
+        let [service, peer] = figures;
+        table.service.push(service);
+        table.peer.extend(with_peer.then_some(peer));
     }
     table.service.push(alone(settings, &wanted, &progress).await?);
     Ok(table)

@@ -1,4 +1,4 @@
-//! One side, once: first with browsers that wait, then, on servers of its own, at saturation.
+//! A part of a round of one side, on servers of its own: with browsers that wait, or at saturation.
 
 use std::{sync::Mutex, time::Duration};
 
@@ -22,18 +22,16 @@ pub(super) const WARM_UP: Duration = Duration::from_secs(3);
 
 pub(super) async fn measure(
     settings: &Settings,
+    part: Part,
     dialect: Dialect,
-    start: &impl Fn() -> Result<Target, Error>,
+    target: &Target,
+    figures: &mut Figures,
     progress: &impl Fn(&str),
-) -> Result<Figures, Error> {
-    let mut figures = Figures::default();
-    if settings.parts.contains(&Part::Waiting) {
-        waiting(settings, dialect, &start()?, &mut figures, progress).await?;
+) -> Result<(), Error> {
+    match part {
+        Part::Saturation => saturation(settings, dialect, target, figures, progress).await,
+        _ => waiting(settings, dialect, target, figures, progress).await,
     }
-    if settings.parts.contains(&Part::Saturation) {
-        saturation(settings, dialect, &start()?, &mut figures, progress).await?;
-    }
-    Ok(figures)
 }
 
 async fn waiting(

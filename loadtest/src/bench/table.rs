@@ -178,8 +178,20 @@ impl Table {
 }
 
 fn median(side: &[Figures], row: Row) -> Option<f64> {
-    let mut values: Vec<f64> =
-        side.iter().filter_map(|round| round.rows.get(&row).copied()).collect();
+    middle_of(side.iter().filter_map(|round| round.rows.get(&row).copied()).collect())
+}
+
+/// The median of the pairs' ratios, each of which was measured within a minute or two. That of all the
+/// service's rounds by that of all the peer's would compare different times.
+fn ratio(service: &[Figures], peer: &[Figures], row: Row) -> Option<f64> {
+    let pairs = service.iter().zip(peer).filter_map(|(ours, theirs)| {
+        let (ours, theirs) = (ours.rows.get(&row)?, theirs.rows.get(&row)?);
+        (*theirs > 0.0).then_some(ours / theirs)
+    });
+    middle_of(pairs.collect())
+}
+
+fn middle_of(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {
@@ -205,20 +217,21 @@ impl fmt::Display for Table {
         writeln!(
             f,
             "{waiting} waiting, {seconds} s a load, {at_a_time} at a time at saturation; medians of \
-             {rounds} rounds on {} cores that server, Redis and client share\n",
+             {rounds} rounds, and of their pairs' ratios, on {} cores that server, Redis and client \
+             share\n",
             self.cores
         )?;
         writeln!(f, "| | service | nginx + nchan + Redis | ratio | bar | moonshot | |")?;
         writeln!(f, "|---|---|---|---|---|---|---|")?;
         for row in self.rows() {
             let (ours, theirs) = (median(&self.service, row), median(&self.peer, row));
-            let ratio = ours.zip(theirs).filter(|(_, theirs)| *theirs > 0.0).map(|(a, b)| a / b);
+            let ratio = ratio(&self.service, &self.peer, row);
             let (ours_text, theirs_text) = (short(ours), short(theirs));
             write!(f, "| {row} | {ours_text} | {theirs_text} | {} |", short(ratio))?;
             match Bar::of(row) {
                 None => writeln!(f, " | | |")?,
                 Some((bar, moonshot)) => {
-                    let met = match (bar.is_met(ours, theirs), moonshot.is_met(ours, theirs)) {
+                    let met = match (bar.is_met(ours, ratio), moonshot.is_met(ours, ratio)) {
                         (None, _) => "",
                         (Some(false), _) => "**not met**",
                         (_, Some(true)) => "moonshot",
@@ -229,5 +242,21 @@ impl fmt::Display for Table {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_slows_both_of_a_pair_does_not_show_in_the_ratio() {
+        let side = |values: [f64; 3]| {
+            values.map(|value| Figures { rows: BTreeMap::from([(Row::LoginsPerSecond, value)]) })
+        };
+        let (service, peer) = (side([12.0, 3.0, 13.0]), side([10.0, 2.0, 11.0]));
+        assert_eq!(median(&service, Row::LoginsPerSecond), Some(12.0));
+        assert_eq!(ratio(&service, &peer, Row::LoginsPerSecond), Some(1.2));
+        assert_eq!(ratio(&service, &[], Row::LoginsPerSecond), None);
     }
 }
