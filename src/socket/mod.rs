@@ -5,6 +5,7 @@
 
 mod admission;
 pub mod answer;
+pub mod frame_guard;
 mod line;
 pub mod message;
 mod qr;
@@ -20,8 +21,9 @@ use actix_web_actors::ws::WebsocketContext;
 
 use self::{
     admission::Seat,
+    frame_guard::MAX_FRAME,
     line::Line,
-    transport::{Incoming, MAX_FRAME, Pump, Pumped, Wire},
+    transport::{Incoming, Pump, Pumped, Wire},
     upgrade::UpgradeHook,
     waiting::Opening,
 };

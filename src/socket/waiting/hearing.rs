@@ -12,7 +12,7 @@ use crate::{
     login::{Because, Protocol},
     metrics::CutReason,
     protocol::ClientMessage,
-    socket::transport::MAX_FRAME,
+    socket::frame_guard::MAX_FRAME,
 };
 
 /// Messages that a client may send in a minute (spec 2.1).

@@ -1,4 +1,4 @@
-//! A stream of bytes on an upgraded socket: the guard of `socket::transport`, then the codec, as the
+//! A stream of bytes on an upgraded socket: the guard of `socket::frame_guard`, then the codec, as the
 //! WebSocket context uses them.
 
 use actix_codec::Decoder;
@@ -6,7 +6,7 @@ use actix_http::ws::{Codec, Frame};
 use bytes::BytesMut;
 use scanlogin::{
     protocol::ClientMessage,
-    socket::transport::{FrameGuard, MAX_FRAME},
+    socket::frame_guard::{FrameGuard, MAX_FRAME},
 };
 
 /// A frame's header and mask, in bytes, at most.
