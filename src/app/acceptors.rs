@@ -21,6 +21,7 @@ use actix_http::Protocol;
 use actix_service::{Service, ServiceFactory};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
+    io::Interest,
     net::TcpStream,
     runtime::{self, LocalOptions},
     sync::{mpsc, oneshot, watch},
@@ -35,6 +36,10 @@ use crate::crash::{Crash, Part};
 const PAUSE: Duration = Duration::from_millis(500);
 /// How often a thread says so.
 const COMPLAIN: Duration = Duration::from_secs(10);
+/// How long a new connection may say nothing. Browsers connect ahead of what they may want, and clients keep a
+/// connection that they turned out not to need: actix-http would answer it with 408 when its time is over, and
+/// whoever asks something in that moment would take that for the answer.
+const SILENCE: Duration = Duration::from_secs(5);
 /// How much longer than it should take the end of a thread is waited for: one may be stuck.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -157,13 +162,23 @@ where
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
+                // tokio takes a new one for readable until a read has found nothing. The kernel has not been
+                // asked since it was registered, so what is there already is still to be told of.
+                let nothing = || Err::<(), _>(ErrorKind::WouldBlock.into());
+                let _ = stream.try_io(Interest::READABLE, nothing);
                 let accepted = (stream, Protocol::Http1, Some(peer));
-                let (service, open) = (service.clone(), open.clone());
+                // Who has said nothing yet is not waited for at the end.
+                let (service, open) = (service.clone(), open.downgrade());
                 // Called within the task: a panic ends this connection and nothing else. It need not
                 // be asked whether it is ready: an application of actix-web always is.
                 actix_rt::spawn(async move {
-                    let _ = service.call(accepted).await;
-                    drop(open);
+                    let said = timeout(SILENCE, accepted.0.readable()).await;
+                    if said.is_ok_and(|said| said.is_ok())
+                        && let Some(open) = open.upgrade()
+                    {
+                        let _ = service.call(accepted).await;
+                        drop(open);
+                    }
                 });
             }
             Err(error) if is_of_one_connection(&error) => {}
@@ -246,7 +261,7 @@ mod tests {
         let mut served = [0; THREADS as usize];
         for _ in 0..90 {
             let mut stream = TcpStream::connect(address).await.unwrap();
-            served[usize::from(stream.read_u8().await.unwrap())] += 1;
+            served[usize::from(say(&mut stream, b'a').await.unwrap())] += 1;
         }
         // One of three goes without once in ten to the fifteenth.
         assert!(served.iter().all(|count| *count > 0), "{served:?}");
@@ -263,6 +278,21 @@ mod tests {
         let mut next = TcpStream::connect(address).await.unwrap();
         assert_eq!(say(&mut next, b'c').await, Some(b'c'));
         assert!(timeout(Duration::from_millis(50), acceptors.died()).await.is_err());
+    }
+
+    #[actix_rt::test]
+    async fn who_says_nothing_is_let_go_without_a_word_and_is_not_waited_for() {
+        let (acceptors, address) = start();
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        let read = timeout(SILENCE * 2, silent.read(&mut [0])).await;
+        assert_eq!(read.expect("an end").unwrap(), 0);
+        let _silent = TcpStream::connect(address).await.unwrap();
+        let mut other = TcpStream::connect(address).await.unwrap();
+        assert_eq!(say(&mut other, b'a').await, Some(b'a'), "both are accepted");
+        drop(other);
+        let begin = Instant::now();
+        acceptors.stop(true).await;
+        assert!(begin.elapsed() < SILENCE / 2, "{:?}", begin.elapsed());
     }
 
     #[actix_rt::test]
