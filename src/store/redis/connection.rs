@@ -11,7 +11,7 @@ use redis::{
     cluster_async::ClusterConnection,
 };
 
-use super::multiplexer::Multiplexer;
+use super::{multiplexer::Multiplexer, piggyback::Role};
 
 /// What carries it.
 #[derive(Clone)]
@@ -41,6 +41,14 @@ impl From<Multiplexer> for Connection {
 }
 
 impl Connection {
+    /// The same connection, for commands of this role, where it is one that knows of roles.
+    pub(super) fn with_role(self, role: Role) -> Self {
+        match self.link {
+            Link::Line(line) => Self { link: Link::Line(line.with_role(role)), ..self },
+            Link::Single(_) | Link::Cluster(_) => self,
+        }
+    }
+
     /// Whether an error means that this connection is of no use any more.
     fn note(&self, error: &RedisError) {
         // A Cluster connection mends its links itself, but not always: after a slot had moved, many

@@ -11,7 +11,7 @@ use redis::{PushKind, Value};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::mpsc,
-    time::{Instant, Sleep},
+    time::{Instant, Sleep, sleep_until},
 };
 
 use super::{
@@ -75,6 +75,9 @@ pub(super) struct Driver {
     /// When the oldest answer is due; one timer for all of them.
     overdue: Pin<Box<Sleep>>,
     is_armed: bool,
+    /// When what waits for a carrier goes out without one. None while nothing waits: a timer that is
+    /// of no use any more would still wake the thread.
+    departure: Option<Pin<Box<Sleep>>>,
 }
 
 impl Driver {
@@ -93,6 +96,7 @@ impl Driver {
             heard,
             overdue: Box::pin(tokio::time::sleep(RESPONSE_TIMEOUT)),
             is_armed: false,
+            departure: None,
         }
     }
 
@@ -143,6 +147,23 @@ impl Driver {
         }
     }
 
+    /// Lets those go that have waited for a carrier for long enough.
+    fn poll_departure(&mut self, cx: &mut Context<'_>) {
+        let mut state = self.shared.lock();
+        let Some(due) = state.piggyback.due() else {
+            self.departure = None;
+            return;
+        };
+        let departure = self.departure.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if departure.deadline() != due {
+            departure.as_mut().reset(due);
+        }
+        if departure.as_mut().poll(cx).is_ready() {
+            state.let_piggyback_go(Instant::now());
+            self.departure = None;
+        }
+    }
+
     /// Tells those who have waited for too long.
     fn poll_overdue(&mut self, cx: &mut Context<'_>) {
         loop {
@@ -170,6 +191,7 @@ impl Driver {
     fn poll_all(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         // Both at each turn: who reads only when all is written may wait for a Redis that does the same.
         self.poll_read(cx)?;
+        self.poll_departure(cx);
         self.poll_write(cx)?;
         self.poll_overdue(cx);
         Ok(())

@@ -11,6 +11,7 @@ mod multiplexer;
 mod names;
 mod offset;
 mod outbox;
+mod piggyback;
 mod record;
 mod reply;
 mod run;
@@ -36,6 +37,7 @@ use self::{
         decided, nonsense, phone_refusal, told, unpack,
     },
     connect::{Manager, NotMade, store_error},
+    piggyback::Role,
 };
 pub use self::{
     connect::{CONNECT_TIMEOUT, Connector, DOUBT, RESPONSE_TIMEOUT},
@@ -184,7 +186,8 @@ impl Backend for RedisStore {
     }
 
     async fn create_and_listen(&self, new: &NewLogin) -> Result<(Timestamp, bool), StoreError> {
-        let Some(mut line) = self.line.get() else { return Ok((self.create(new).await?, false)) };
+        let Some(line) = self.line.get() else { return Ok((self.create(new).await?, false)) };
+        let mut line = line.with_role(Role::Carrier);
         let sent = self.clock.now();
         let mut pipeline = redis::pipe();
         pipeline.invoke_script(&self.creation(new));
@@ -393,7 +396,8 @@ impl Backend for RedisStore {
         session: &Session,
         ttl: Duration,
     ) -> Result<Result<(), OwnerRefusal>, StoreError> {
-        if let Some(mut line) = self.line.get() {
+        if let Some(line) = self.line.get() {
+            let mut line = line.with_role(Role::Passenger);
             let mut pipeline = redis::pipe();
             pipeline.cmd("UNSUBSCRIBE").arg(self.connector.names().channel(session.id));
             pipeline.invoke_script(&self.acknowledgement(epoch, user, session, ttl));

@@ -22,7 +22,11 @@ use tokio::{
     time::Instant,
 };
 
-use super::{driver::Driver, stream::Stream};
+use super::{
+    driver::Driver,
+    piggyback::{Piggyback, Role},
+    stream::Stream,
+};
 
 /// Commands that may wait for their answers: what thousands of logins a second ask while Redis is
 /// silent for [`RESPONSE_TIMEOUT`](super::RESPONSE_TIMEOUT). One more is refused at once.
@@ -37,6 +41,8 @@ pub type Heard = (Vec<u8>, Vec<u8>);
 pub struct Multiplexer {
     handle: Arc<Handle>,
     db: i64,
+    /// What the commands that are asked over this handle are to others.
+    role: Role,
 }
 
 /// Lives as long as somebody may ask.
@@ -66,6 +72,8 @@ pub(super) struct State {
     pub(super) out: Vec<u8>,
     /// Whoever waits, in the order in which they asked: that of the answers.
     pub(super) waiting: VecDeque<Waiting>,
+    /// What has not been asked yet, but will be before long.
+    pub(super) piggyback: Piggyback,
     /// Wakes the driver.
     pub(super) driver: Option<Waker>,
     /// Set once nothing can be asked any more; why, where it was an error.
@@ -79,7 +87,15 @@ impl State {
         }
         // Whoever waits hears that nobody will answer.
         self.waiting.clear();
+        self.piggyback.clear();
         self.wake_driver();
+    }
+
+    /// Those that wait for a carrier are written from now on.
+    pub(super) fn let_piggyback_go(&mut self, now: Instant) {
+        let (bytes, waiting) = self.piggyback.take(now);
+        self.out.append(bytes);
+        self.waiting.extend(waiting);
     }
 
     fn wake_driver(&mut self) {
@@ -143,7 +159,12 @@ impl Multiplexer {
     ) -> (Self, Driver) {
         let shared = Arc::new(Shared::default());
         let driver = Driver::new(shared.clone(), stream, heard);
-        (Self { handle: Arc::new(Handle(shared)), db }, driver)
+        (Self { handle: Arc::new(Handle(shared)), db, role: Role::Plain }, driver)
+    }
+
+    /// The same connection, for commands of this role.
+    pub(super) fn with_role(self, role: Role) -> Self {
+        Self { role, ..self }
     }
 
     /// Listens to channels.
@@ -180,14 +201,25 @@ impl Multiplexer {
             if state.ended.is_some() {
                 return Err(state.end_error());
             }
-            if state.waiting.len() >= MOST_WAITING {
+            if state.waiting.len() + state.piggyback.len() >= MOST_WAITING {
                 return Err(FULL.into());
             }
-            put(&mut state.out);
             let (told, answer) = oneshot::channel();
-            let asked = Instant::now();
-            state.waiting.push_back(Waiting { asked, answers, told: Some(told) });
-            state.wake_driver();
+            let now = Instant::now();
+            let waiting = Waiting { asked: now, answers, told: Some(told) };
+            if self.role == Role::Passenger && state.piggyback.may_wait(now) {
+                if state.piggyback.put(waiting, now, put) {
+                    state.wake_driver();
+                }
+            } else {
+                put(&mut state.out);
+                state.waiting.push_back(waiting);
+                if self.role == Role::Carrier {
+                    state.piggyback.carrier(now);
+                    state.let_piggyback_go(now);
+                }
+                state.wake_driver();
+            }
             answer
         };
         answer.await.unwrap_or_else(|_| Err(self.handle.0.lock().end_error()))
@@ -222,7 +254,7 @@ impl aio::ConnectionLike for Multiplexer {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use redis::aio::ConnectionLike;
@@ -234,27 +266,30 @@ mod tests {
     use super::*;
 
     /// A multiplexer, its driver at work, and the other end of its stream: Redis's.
-    struct Wired {
-        line: Multiplexer,
+    pub(in crate::store::redis) struct Wired {
+        pub(in crate::store::redis) line: Multiplexer,
         driver: JoinHandle<()>,
-        redis: DuplexStream,
+        pub(in crate::store::redis) redis: DuplexStream,
         heard: mpsc::UnboundedReceiver<Heard>,
     }
 
-    fn wired() -> Wired {
+    pub(in crate::store::redis) fn wired() -> Wired {
         let (ours, redis) = duplex(64 * 1024);
         let (tell, heard) = mpsc::unbounded_channel();
         let (line, driver) = Multiplexer::new(Box::new(ours), 0, tell);
         Wired { line, driver: tokio::task::spawn_local(driver), redis, heard }
     }
 
-    fn get(line: &Multiplexer, key: &str) -> JoinHandle<RedisResult<Value>> {
+    pub(in crate::store::redis) fn get(
+        line: &Multiplexer,
+        key: &str,
+    ) -> JoinHandle<RedisResult<Value>> {
         let (mut line, command) = (line.clone(), redis::cmd("GET").arg(key).take());
         tokio::task::spawn_local(async move { line.req_packed_command(&command).await })
     }
 
     /// Reads as much as these commands are.
-    async fn expect(redis: &mut DuplexStream, commands: &[&Cmd]) {
+    pub(in crate::store::redis) async fn expect(redis: &mut DuplexStream, commands: &[&Cmd]) {
         let expected: Vec<u8> = commands.iter().flat_map(|one| one.get_packed_command()).collect();
         let mut asked = vec![0; expected.len()];
         redis.read_exact(&mut asked).await.unwrap();
@@ -262,12 +297,12 @@ mod tests {
     }
 
     /// An answer that never comes is a failure, not a test that hangs.
-    async fn within_a_minute(test: impl Future<Output = ()>) {
+    pub(in crate::store::redis) async fn within_a_minute(test: impl Future<Output = ()>) {
         let test = tokio::time::timeout(Duration::from_secs(60), test);
         LocalSet::new().run_until(test).await.expect("an answer");
     }
 
-    async fn until_idle() {
+    pub(in crate::store::redis) async fn until_idle() {
         for _ in 0..50 {
             tokio::task::yield_now().await;
         }
