@@ -86,14 +86,17 @@ pub struct Thread {
 }
 
 impl Thread {
-    /// It came back this much late, and its runtime says this of itself.
-    pub fn observe(&self, lag: Duration, runtime: &RuntimeMetrics) {
+    /// It came back this much late, and its runtime says this of itself. Gives how long it has worked since
+    /// it was observed before.
+    pub fn observe(&self, lag: Duration, runtime: &RuntimeMetrics) -> Duration {
         self.lag.observe(lag.as_secs_f64());
         // A worker thread's runtime has one worker: itself.
         let busy = runtime.worker_total_busy_duration(0).as_secs_f64();
-        self.busy.inc_by((busy - self.busy.get()).max(0.0));
+        let busy = (busy - self.busy.get()).max(0.0);
+        self.busy.inc_by(busy);
         self.wake_ups.inc_by(runtime.worker_park_count(0).saturating_sub(self.wake_ups.get()));
         self.tasks.set(runtime.num_alive_tasks() as i64);
         self.queue.set(runtime.global_queue_depth() as i64);
+        Duration::from_secs_f64(busy)
     }
 }

@@ -5,7 +5,7 @@
 //!    [`Leave`];
 //! 2. the feed: [`Changed`], [`Resync`], [`Snapshot`], [`Polling`];
 //! 3. the lifecycle: [`Drain`];
-//! 4. its own clock tick.
+//! 4. its own timer, for who is due next.
 //!
 //! A login has one entry, and an entry has one holder: a request that has not become a socket yet,
 //! a socket's actor, or nobody, where the browser may still come back (`detached`). Every message
@@ -34,7 +34,6 @@ use actix::{
     WeakAddr, WrapFuture,
 };
 
-use self::detached::Settled;
 pub use self::{
     address::{RegistryAddr, RegistryGone},
     messages::{
@@ -43,6 +42,7 @@ pub use self::{
     },
     schedule::Schedule,
 };
+use self::{detached::Settled, due::Look};
 use crate::{
     clock::{Clock, Timestamp},
     crash::{Crash, Part},
@@ -54,7 +54,7 @@ use crate::{
     store::Store,
 };
 
-/// How often due entries are looked for: the precision of deadlines and rotations.
+/// Due entries are not looked for more often: the precision of deadlines and rotations.
 const TICK: Duration = Duration::from_millis(100);
 /// How often records are read where notifications cannot be had.
 const POLL: Duration = Duration::from_secs(1);
@@ -95,8 +95,7 @@ pub struct Registry<A: Wakeable> {
     /// Whose records are read in batches because nobody hears of their changes.
     polling: Poll,
     last_poll: Timestamp,
-    /// More are due than one turn wakes: the next turn comes by itself.
-    catching_up: bool,
+    next_look: Option<Look>,
     reading_again: bool,
     read_all_next: bool,
     /// A resync was asked for and the store did not answer: it is still owed.
@@ -125,7 +124,7 @@ impl<A: Wakeable> Registry<A> {
             journal,
             polling: Poll::Nothing,
             last_poll: Timestamp::default(),
-            catching_up: false,
+            next_look: None,
             reading_again: false,
             read_all_next: false,
             resync_owed: false,
@@ -150,7 +149,8 @@ impl<A: Wakeable> Registry<A> {
         self.entries.get_mut(&id).filter(|entry| entry.conn == conn)
     }
 
-    fn set_due(&mut self, id: LoginId, due: Timestamp) {
+    fn set_due(&mut self, id: LoginId, due: Timestamp, ctx: &mut Context<Self>) {
+        self.look_by(due, ctx);
         if let Some(entry) = self.entries.get_mut(&id) {
             self.due.remove(&(entry.due, id));
             entry.due = due;
@@ -166,8 +166,9 @@ impl<A: Wakeable> Registry<A> {
         if self.entries.get(&id).is_some_and(other) {
             self.wake(id, Wake::TakenOver, ctx);
         }
-        self.due.insert((entry.due, id));
         let due = entry.due;
+        self.due.insert((due, id));
+        self.look_by(due, ctx);
         if let Some(old) = self.entries.insert(id, entry)
             && old.due != due
         {
@@ -204,7 +205,7 @@ impl<A: Wakeable> Registry<A> {
                     if wake != Wake::Ping {
                         entry.owed = Some(wake);
                         let retry = self.store.now() + RETRY;
-                        self.set_due(id, retry);
+                        self.set_due(id, retry, ctx);
                     }
                     NotificationResult::Full
                 }
@@ -215,15 +216,15 @@ impl<A: Wakeable> Registry<A> {
                 let (conn, held) = (entry.conn, held.clone());
                 let due = self.store.now() >= held.deadline;
                 let settle = detached::settle(self.store.clone(), held, due);
-                ctx.spawn(settle.into_actor(self).map(move |settled, registry, _| {
-                    registry.settled(id, conn, settled);
+                ctx.spawn(settle.into_actor(self).map(move |settled, registry, ctx| {
+                    registry.settled(id, conn, settled, ctx);
                 }));
                 NotificationResult::Delivered
             }
         }
     }
 
-    fn settled(&mut self, id: LoginId, conn: ConnId, settled: Settled) {
+    fn settled(&mut self, id: LoginId, conn: ConnId, settled: Settled, ctx: &mut Context<Self>) {
         match settled {
             Settled::Keep(deadline) => {
                 if let Some(entry) = self.own(id, conn) {
@@ -231,13 +232,13 @@ impl<A: Wakeable> Registry<A> {
                     if let Holder::Nobody(held) = &mut entry.holder {
                         held.deadline = deadline;
                     }
-                    self.set_due(id, deadline);
+                    self.set_due(id, deadline, ctx);
                 }
             }
             Settled::Again(at) => {
                 if let Some(entry) = self.own(id, conn) {
                     entry.schedule.deadline = at;
-                    self.set_due(id, at);
+                    self.set_due(id, at, ctx);
                 }
             }
             Settled::TakenOver => {
@@ -254,17 +255,11 @@ impl<A: Wakeable> Registry<A> {
         }
     }
 
-    fn tick(&mut self, ctx: &mut Context<Self>) {
-        if !self.catching_up {
-            self.wake_due(ctx);
-        }
-        let now = self.store.now();
-        if now.since(self.last_poll) >= POLL {
-            self.last_poll = now;
-            let owed = std::mem::take(&mut self.resync_owed);
-            let which = if owed { Poll::Everything } else { self.polling.clone() };
-            self.read_again(which, ctx);
-        }
+    /// Reads what has to be read because nobody hears of its changes.
+    fn poll(&mut self, ctx: &mut Context<Self>) {
+        let owed = std::mem::take(&mut self.resync_owed);
+        let which = if owed { Poll::Everything } else { self.polling.clone() };
+        self.read_again(which, ctx);
     }
 }
 
@@ -273,7 +268,7 @@ impl<A: Wakeable> Actor for Registry<A> {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
-        ctx.run_interval(TICK, Self::tick);
+        self.look(ctx);
         let crash = self.crash.clone();
         ctx.spawn(async move { crash.comes(Part::Registry).await }.into_actor(self).map(
             |(), _, _| {
@@ -324,7 +319,7 @@ impl<A: Wakeable> Handler<Attach<A>> for Registry<A> {
         };
         entry.schedule = schedule;
         if entry.due != schedule.next() {
-            self.set_due(id, schedule.next());
+            self.set_due(id, schedule.next(), ctx);
         }
         let Some(entry) = self.own(id, conn) else { return };
         let holder = std::mem::replace(&mut entry.holder, Holder::Socket(socket));
@@ -337,14 +332,14 @@ impl<A: Wakeable> Handler<Attach<A>> for Registry<A> {
 impl<A: Wakeable> Handler<Reschedule> for Registry<A> {
     type Result = ();
 
-    fn handle(&mut self, message: Reschedule, _: &mut Self::Context) {
+    fn handle(&mut self, message: Reschedule, ctx: &mut Self::Context) {
         self.taken();
         let Reschedule { id, conn, deadline, rotate } = message;
         if let Some(entry) = self.own(id, conn) {
             entry.schedule.deadline = deadline;
             entry.schedule.rotate = rotate.unwrap_or(Timestamp::NEVER);
             let due = entry.schedule.next();
-            self.set_due(id, due);
+            self.set_due(id, due, ctx);
         }
     }
 }
@@ -359,7 +354,7 @@ impl<A: Wakeable> Handler<Detach> for Registry<A> {
         entry.schedule = Schedule::until(deadline);
         entry.holder = Holder::Nobody(held);
         entry.owed = None;
-        self.set_due(id, deadline);
+        self.set_due(id, deadline, ctx);
         // Its last holder may have left without hearing of a change, a take-over elsewhere above
         // all: then two would count its end.
         self.wake(id, Wake::Changed, ctx);

@@ -1,6 +1,9 @@
 //! What a login costs Redis, whatever the number of instances.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 
@@ -21,6 +24,9 @@ const MOST_INSIDE: usize = 2 + 3 + 5;
 /// tells the browser who scanned, and the note of the confirmed address.
 const MOST_CONFIRMED: usize = MOST_COMMANDS + 4;
 const LOGINS: usize = 10;
+/// Wake-ups a second of a thread that has nothing to do: 8, of which actix's clock for the `Date` header has 4. When
+/// each thread looked for due browsers every 100 ms there were 25.
+const MOST_WAKE_UPS: f64 = 14.0;
 
 /// Commands of the service by name: sent by it, and called inside its scripts.
 fn counted(lines: &[String]) -> (BTreeMap<String, usize>, BTreeMap<String, usize>) {
@@ -133,6 +139,28 @@ async fn a_one_step_login_costs_one_notification_and_at_most_six_commands() {
     }
     // Shown with --nocapture: the numbers of the closing note.
     eprintln!("{report:#?}");
+}
+
+#[tokio::test]
+async fn a_thread_on_which_nobody_is_due_sleeps() {
+    const WINDOW: Duration = Duration::from_secs(6);
+    let redis = RedisServer::start().await;
+    let service = Service::start(Settings::redis(&redis).with("WORKERS", "1")).await;
+    let (_browser, _) = Browser::json(service.address).await;
+    // The thread says how often it was woken when it is: the moments are its own.
+    let wake_ups = async |after: f64| {
+        crate::helpers::eventually("the thread counts", || async {
+            let count = service.metric("scanlogin_runtime_wakeups_total{thread=\"0\"}").await;
+            (count > after).then_some((count, Instant::now()))
+        })
+        .await
+    };
+    let (begin, began) = wake_ups(wake_ups(0.0).await.0).await;
+    tokio::time::sleep(WINDOW).await;
+    let seen = service.metric("scanlogin_runtime_wakeups_total{thread=\"0\"}").await;
+    let (end, ended) = wake_ups(seen).await;
+    let rate = (end - begin) / (ended - began).as_secs_f64();
+    assert!(rate <= MOST_WAKE_UPS, "{rate} wake-ups a second");
 }
 
 #[tokio::test]
