@@ -188,6 +188,8 @@ impl Multiplexer {
             // Redis would take that for all of them.
             return Ok(());
         }
+        // One that waits may be the end of an earlier subscription to the same channel.
+        self.handle.0.lock().let_piggyback_go(Instant::now());
         let mut command = redis::cmd(name);
         command.arg(channels);
         let answers = Answers::Confirmations(channels.len());
@@ -208,9 +210,7 @@ impl Multiplexer {
             let now = Instant::now();
             let waiting = Waiting { asked: now, answers, told: Some(told) };
             if self.role == Role::Passenger && state.piggyback.may_wait(now) {
-                if state.piggyback.put(waiting, now, put) {
-                    state.wake_driver();
-                }
+                state.piggyback.put(waiting, put);
             } else {
                 put(&mut state.out);
                 state.waiting.push_back(waiting);
@@ -218,8 +218,8 @@ impl Multiplexer {
                     state.piggyback.carrier(now);
                     state.let_piggyback_go(now);
                 }
-                state.wake_driver();
             }
+            state.wake_driver();
             answer
         };
         answer.await.unwrap_or_else(|_| Err(self.handle.0.lock().end_error()))

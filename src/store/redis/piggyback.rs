@@ -12,18 +12,17 @@ use tokio::time::Instant;
 
 use super::multiplexer::Waiting;
 
-/// The longest that a command waits for another one. Short beside the round trip of any browser, and
-/// what is not acknowledged when an instance dies has been this young for longer before.
+/// The longest that a command waits for another one. Short beside the round trip of most browsers,
+/// for which an acknowledgement may be under way when an instance dies.
 pub(super) const PATIENCE: Duration = Duration::from_millis(8);
 /// How often carriers come while others wait for them: six of seven meet one in time then, if they
 /// come by chance (1 - 1/e^2), and the seventh costs what all would.
 const OFTEN: Duration = Duration::from_millis(4);
 
 /// What a command is to others that go out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     /// Nothing: it goes out at once, alone.
-    #[default]
     Plain,
     /// It goes out at once, with those that wait for it.
     Carrier,
@@ -36,8 +35,6 @@ pub(super) enum Role {
 pub(super) struct Piggyback {
     out: Vec<u8>,
     waiting: Vec<Waiting>,
-    /// When the first of them has waited for long enough.
-    due: Option<Instant>,
     last_carrier: Option<Instant>,
     /// The time between carriers, smoothed as TCP does with its round trips (RFC 6298, 2.3).
     gap: Option<Duration>,
@@ -59,18 +56,10 @@ impl Piggyback {
         self.last_carrier.is_some_and(carrier_was_here) && self.gap.is_some_and(|gap| gap <= OFTEN)
     }
 
-    /// Lets it wait. Whether it is the first: somebody has to look at [`Self::due`] then.
-    pub(super) fn put(
-        &mut self,
-        waiting: Waiting,
-        now: Instant,
-        put: impl FnOnce(&mut Vec<u8>),
-    ) -> bool {
+    /// Lets it wait: somebody has to look at [`Self::due`] from now on.
+    pub(super) fn put(&mut self, waiting: Waiting, put: impl FnOnce(&mut Vec<u8>)) {
         put(&mut self.out);
         self.waiting.push(waiting);
-        let is_first = self.due.is_none();
-        self.due.get_or_insert(now + PATIENCE);
-        is_first
     }
 
     /// How many wait.
@@ -78,15 +67,14 @@ impl Piggyback {
         self.waiting.len()
     }
 
-    /// When they have to go out by themselves.
+    /// When the first of them has waited for long enough, and all go out by themselves.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.due
+        self.waiting.first().map(|one| one.asked + PATIENCE)
     }
 
     /// All of them, to go out: their bytes, and who waits for the answers, in the same order. What is
     /// taken is counted from now on.
     pub(super) fn take(&mut self, now: Instant) -> (&mut Vec<u8>, impl Iterator<Item = Waiting>) {
-        self.due = None;
         let from_now = move |one| Waiting { asked: now, ..one };
         (&mut self.out, self.waiting.drain(..).map(from_now))
     }
@@ -99,7 +87,7 @@ impl Piggyback {
 
 #[cfg(test)]
 mod tests {
-    use redis::Value;
+    use redis::{Value, aio::ConnectionLike};
     use tokio::io::{AsyncWriteExt, DuplexStream};
 
     use super::{
@@ -140,6 +128,27 @@ mod tests {
             for (asked, answer) in [(plain, b"1"), (carrier, b"2"), (passenger, b"3")] {
                 assert_eq!(asked.await.unwrap().unwrap(), Value::BulkString(answer.into()));
             }
+        };
+        within_a_minute(test).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_listens_again_does_so_behind_what_ends_the_listening_before() {
+        let test = async {
+            let Wired { line, mut redis, .. } = wired();
+            carriers(&line, &mut redis, 3).await;
+            let mut passenger = line.clone().with_role(Role::Passenger);
+            let cmd = |name| redis::cmd(name).arg("channel").take();
+            let (leaves, enters) = (cmd("UNSUBSCRIBE"), cmd("SUBSCRIBE"));
+            let mut pipeline = redis::pipe();
+            pipeline.add_command(leaves.clone());
+            let _left = tokio::task::spawn_local(async move {
+                passenger.req_packed_commands(&pipeline, 0, 1).await
+            });
+            until_idle().await;
+            let again = async move { line.subscribe(&["channel".into()]).await };
+            let _again = tokio::task::spawn_local(again);
+            expect(&mut redis, &[&leaves, &enters]).await;
         };
         within_a_minute(test).await;
     }
