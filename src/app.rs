@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use self::{
-    servers::{bind, bind_each, serve, serve_admin, stop},
+    servers::{AdminParts, bind, bind_each, serve, serve_admin, stop},
     threads::{EVENTS, Shared, Shelf, ThreadEvent},
     upstream::Upstream,
 };
@@ -24,13 +24,14 @@ use crate::{
     admin::Readiness,
     clock::Clock,
     config::Config,
+    connection::OpenConnections,
     crash::{Crash, Part},
     feed::Mechanisms,
     http::Limits,
     journal::Journal,
     keys::Entropy,
     lifecycle::Stops,
-    metrics::Metrics,
+    metrics::{Metrics, Port},
     registry::Drain,
     socket::{Admission, Background},
     store::{EmbeddedStore, redis::Connector},
@@ -39,7 +40,9 @@ use crate::{
 };
 
 /// Files that are not sockets of browsers: listeners, Redis, logs, connections of phones.
-const OTHER_FILES: u64 = 1000;
+const OTHER_FILES: usize = 1000;
+/// Of these, files that no connection of the public port takes.
+const KEPT_FILES: usize = 500;
 /// How long a Redis that cannot be reached at the start is tried (spec section 6).
 const START_TIME: Duration = Duration::from_secs(10);
 /// How long the last writes may take after the drain.
@@ -205,7 +208,11 @@ impl Application {
         let readiness = Arc::new(Readiness::new(config.workers));
         metrics.feed_connected.expect_lines(config.workers);
         metrics.threads.expect(config.workers);
-        let admission = Arc::new(Admission::new(most_sockets(&config), metrics.clone()));
+        let files = open_files();
+        let admission = Arc::new(Admission::new(most_sockets(&config, files), metrics.clone()));
+        let connections =
+            OpenConnections::new(Port::Public, most_connections(files), metrics.clone())
+                .per_address(config.connections_per_address, &config.trusted_proxies);
         let background = Arc::new(Background::default());
         let limits = Arc::new(Limits::new(&config));
         let (events, mut thread_events) = mpsc::channel(EVENTS * config.workers);
@@ -228,6 +235,7 @@ impl Application {
             mechanisms: options.mechanisms,
             crash: options.crash.clone(),
             admission: admission.clone(),
+            connections: Arc::new(connections),
             background: background.clone(),
             limits: limits.clone(),
             app_auth: Arc::new(AppAuth::new(&config, upstream.key_set())),
@@ -241,15 +249,14 @@ impl Application {
         let mut tasks = upstream.start(store, metrics.clone(), &options.crash);
         let tell_webhook = shared.webhook.is_some();
         let mut server = serve(self.listeners, shared)?;
-        let mut admin = serve_admin(
-            self.admin_listener,
-            metrics.clone(),
-            readiness.clone(),
-            shelf.factory(),
-            options.clock.clone(),
+        let parts = AdminParts {
+            metrics: metrics.clone(),
+            readiness: readiness.clone(),
+            factory: shelf.factory(),
+            clock: options.clock.clone(),
             tell_webhook,
-        )?;
-        let admin_handle = admin.handle();
+        };
+        let mut admin = serve_admin(self.admin_listener, parts, &options.crash)?;
         let mut registries = Vec::new();
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         let mut watch = tokio::time::interval(Duration::from_secs(1));
@@ -273,11 +280,7 @@ impl Application {
                 }
                 part = tasks.died() => return Err(RunError::Died(part)),
                 () = server.died() => return Err(RunError::Died(Part::Server)),
-                result = &mut admin => {
-                    result?;
-                    return Err(RunError::Died(Part::Admin));
-                }
-                () = options.crash.comes(Part::Admin) => drop(admin_handle.stop(false)),
+                () = admin.died() => return Err(RunError::Died(Part::Admin)),
             }
         }
 
@@ -303,18 +306,15 @@ impl Application {
             () = feed_died(&mut thread_events) => return Err(RunError::Died(Part::Feed)),
             // Both go on answering: phones until the end, probes too.
             () = server.died() => return Err(RunError::Died(Part::Server)),
-            result = &mut admin => {
-                result?;
-                return Err(RunError::Died(Part::Admin));
-            }
+            () = admin.died() => return Err(RunError::Died(Part::Admin)),
             () = stops.next() => {
                 tracing::warn!("asked twice: stopping at once");
-                stop(server, &admin_handle, admin, false).await;
+                stop(server, admin, false).await;
                 return Ok(());
             }
             done = drained => done?,
         }
-        stop(server, &admin_handle, admin, true).await;
+        stop(server, admin, true).await;
         if let (Some(tracer), Some(exporting)) = (tracer, exporting) {
             tracer.close();
             let _ = tokio::time::timeout(FINISH_TIME, exporting).await;
@@ -335,13 +335,22 @@ async fn feed_died(events: &mut mpsc::Receiver<ThreadEvent>) {
     }
 }
 
-/// Raises the open-file limit; the sockets that fit.
-fn most_sockets(config: &Config) -> usize {
+/// Raises the open-file limit, and gives it.
+fn open_files() -> usize {
     let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
-    let room = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
-    let most = config.max_waiting.min(room);
-    tracing::info!(most, open_files = files, configured = config.max_waiting, "waiting sockets");
+    usize::try_from(files).unwrap_or(usize::MAX)
+}
+
+/// The sockets that fit.
+fn most_sockets(config: &Config, open_files: usize) -> usize {
+    let most = config.max_waiting.min(open_files.saturating_sub(OTHER_FILES));
+    tracing::info!(most, open_files, configured = config.max_waiting, "waiting sockets");
     most
+}
+
+/// The connections that leave files for Redis, the admin port and the log, sockets included.
+fn most_connections(open_files: usize) -> usize {
+    open_files - KEPT_FILES.min(open_files / 4)
 }
 
 /// Tries for a while: what we depend on may be starting too.

@@ -38,6 +38,12 @@ pub enum ApiError {
     TooLarge,
     /// The request's head is over 16 KiB.
     HeadTooLarge,
+    /// The request's head was not complete within 5 s.
+    SlowHead,
+    /// A WebSocket handshake that HTTP does not let through as one.
+    NotUpgraded,
+    /// As many connections of this client address as it may have.
+    Crowded,
     /// The body is neither JSON nor a form.
     UnsupportedType,
     /// The body is not JSON, where only that is taken.
@@ -118,6 +124,22 @@ impl ApiError {
                 -5,
                 "The request's line and headers are over 16 KiB",
             ),
+            Self::SlowHead => (
+                StatusCode::REQUEST_TIMEOUT,
+                -5,
+                "The request's line and headers took longer than 5 s",
+            ),
+            Self::NotUpgraded => (
+                StatusCode::BAD_REQUEST,
+                -5,
+                "A WebSocket handshake needs HTTP/1.1, 'Upgrade: websocket' and nothing else in that \
+                 header, and no body",
+            ),
+            Self::Crowded => (
+                StatusCode::TOO_MANY_REQUESTS,
+                -4,
+                "This address has as many connections as it may: close one, or try again",
+            ),
             Self::UnsupportedType => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 -5,
@@ -172,7 +194,9 @@ impl ApiError {
                 Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
             }
             // Long enough for a restarted Redis, short enough for a person who waits.
-            Self::StoreAway | Self::KeysAway | Self::WebhookAway | Self::Full => Some(2),
+            Self::StoreAway | Self::KeysAway | Self::WebhookAway | Self::Full | Self::Crowded => {
+                Some(2)
+            }
             // Another instance is there at once.
             Self::Draining => Some(1),
             _ => None,

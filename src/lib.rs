@@ -32,6 +32,7 @@ pub mod cli;
 pub mod clock;
 pub mod close;
 pub mod config;
+pub mod connection;
 pub mod crash;
 pub mod error;
 pub mod feed;

@@ -10,10 +10,11 @@
 
 use std::{
     convert::Infallible,
-    fmt::Debug,
+    fmt::{Debug, Display},
     io::{self, ErrorKind},
     net::{SocketAddr, TcpListener},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,14 +23,16 @@ use actix_service::{Service, ServiceFactory};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     io::Interest,
-    net::TcpStream,
     runtime::{self, LocalOptions},
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep, timeout},
 };
 
 use super::FINISH_TIME;
-use crate::crash::{Crash, Part};
+use crate::{
+    connection::{Connection, GuardedStream, OpenConnections, guard},
+    crash::{Crash, Part},
+};
 
 /// After an error that the next connection would meet too, such as no file left: trying again at
 /// once would only spin.
@@ -43,8 +46,11 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// How much longer than it should take the end of a thread is waited for: one may be stuck.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How long a thread waits for a place while as many are connected as may be.
+const CROWDED: Duration = Duration::from_millis(50);
+
 /// A connection, and who is at its other end: what actix-http would ask the kernel for once more.
-pub(super) type Accepted = (TcpStream, Protocol, Option<SocketAddr>);
+pub(super) type Accepted = (GuardedStream, Protocol, Option<SocketAddr>);
 
 /// The threads, running; they end at once when this is dropped.
 pub(super) struct Acceptors {
@@ -53,10 +59,12 @@ pub(super) struct Acceptors {
 }
 
 impl Acceptors {
-    /// Starts a thread for each of these listeners, with the service that `make` makes on it.
+    /// Starts a thread for each of these listeners, with the service that `make` makes on it. `part`
+    /// is what dies with one of them.
     pub(super) fn start<F, S>(
         listeners: Vec<TcpListener>,
-        crash: &Crash,
+        connections: &Arc<OpenConnections>,
+        (part, crash): (Part, &Crash),
         make: F,
     ) -> io::Result<Self>
     where
@@ -67,8 +75,9 @@ impl Acceptors {
         for (number, listener) in listeners.into_iter().enumerate() {
             let (stop, stopping) = watch::channel(());
             let (life, end) = oneshot::channel();
-            let (make, crash) = (make.clone(), crash.clone());
-            std::thread::Builder::new().name(format!("worker {number}")).spawn(move || {
+            let (make, crash, connections) = (make.clone(), crash.clone(), connections.clone());
+            let name = if part == Part::Admin { "admin" } else { "worker" };
+            std::thread::Builder::new().name(format!("{name} {number}")).spawn(move || {
                 // Not an actix arbiter, whose tasks go through a second scheduler on top of tokio's and
                 // are in none of its counts.
                 let mut runtime = runtime::Builder::new_current_thread();
@@ -78,7 +87,8 @@ impl Acceptors {
                     // Dropped after a panic too, which is heard of, and before the thread's other
                     // parts: whoever misses one of them knows why.
                     let _life: oneshot::Sender<Infallible> = life;
-                    work(listener, make, Stopping(stopping), crash).await;
+                    let doomed = crash.comes(part);
+                    work(listener, connections, make, Stopping(stopping), doomed).await;
                 });
             })?;
             stops.push(stop);
@@ -123,9 +133,10 @@ impl Stopping {
 
 async fn work<S>(
     listener: TcpListener,
+    connections: Arc<OpenConnections>,
     make: impl FnOnce(Stopping) -> S,
     stopping: Stopping,
-    crash: Crash,
+    doomed: impl Future<Output = ()>,
 ) where
     S: ServiceFactory<Accepted, Config = (), InitError: Debug, Service: 'static>,
 {
@@ -135,8 +146,8 @@ async fn work<S>(
     let (open, mut closed) = mpsc::channel(1);
     let mut stop = stopping.0;
     let gracefully = tokio::select! {
-        never = accept(&listener, Rc::new(service), &open) => match never {},
-        () = crash.comes(Part::Server) => panic!("told to crash"),
+        never = accept(&listener, &connections, Rc::new(service), &open) => match never {},
+        () = doomed => panic!("told to crash"),
         asked = stop.changed() => asked.is_ok(),
     };
     drop((listener, open));
@@ -152,43 +163,63 @@ async fn work<S>(
 /// connections (the budget that it gives to each turn), then all others have theirs.
 async fn accept<S>(
     listener: &tokio::net::TcpListener,
+    connections: &Arc<OpenConnections>,
     service: Rc<S>,
     open: &mpsc::Sender<Infallible>,
 ) -> Infallible
 where
     S: Service<Accepted> + 'static,
 {
-    let mut complained: Option<Instant> = None;
+    let mut complained = Complaint::default();
     loop {
+        while connections.is_full() {
+            complained.about(&"as many are open as leave files for Redis and the admin port");
+            sleep(CROWDED).await;
+        }
         match listener.accept().await {
             Ok((stream, peer)) => {
+                // Closed at once where its address has too many.
+                let Some(place) = connections.enter(peer.ip()) else { continue };
                 // tokio takes a new one for readable until a read has found nothing. The kernel has not been
                 // asked since it was registered, so what is there already is still to be told of.
                 let nothing = || Err::<(), _>(ErrorKind::WouldBlock.into());
                 let _ = stream.try_io(Interest::READABLE, nothing);
-                let accepted = (stream, Protocol::Http1, Some(peer));
                 // Who has said nothing yet is not waited for at the end.
                 let (service, open) = (service.clone(), open.downgrade());
                 // Called within the task: a panic ends this connection and nothing else. It need not
                 // be asked whether it is ready: an application of actix-web always is.
                 actix_rt::spawn(async move {
-                    let said = timeout(SILENCE, accepted.0.readable()).await;
+                    let connection = Connection::new(place);
+                    let said = timeout(SILENCE, stream.readable()).await;
                     if said.is_ok_and(|said| said.is_ok())
                         && let Some(open) = open.upgrade()
                     {
-                        let _ = service.call(accepted).await;
+                        connection.begin();
+                        let stream = GuardedStream::new(stream, connection.clone());
+                        let accepted = (stream, Protocol::Http1, Some(peer));
+                        guard(&connection, service.call(accepted)).await;
                         drop(open);
                     }
                 });
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                if complained.is_none_or(|last| last.elapsed() >= COMPLAIN) {
-                    complained = Some(Instant::now());
-                    tracing::warn!(%error, "connections cannot be accepted now, and wait");
-                }
+                complained.about(&error);
                 sleep(PAUSE).await;
             }
+        }
+    }
+}
+
+/// Says now and then that nobody is accepted.
+#[derive(Default)]
+struct Complaint(Option<Instant>);
+
+impl Complaint {
+    fn about(&mut self, error: &dyn Display) {
+        if self.0.is_none_or(|last| last.elapsed() >= COMPLAIN) {
+            self.0 = Some(Instant::now());
+            tracing::warn!(%error, "connections cannot be accepted now, and wait");
         }
     }
 }
@@ -215,9 +246,17 @@ mod tests {
     };
 
     use actix_service::fn_service;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
 
     use super::{super::servers::bind_each, *};
+    use crate::metrics::{Metrics, Port};
+
+    fn connections() -> Arc<OpenConnections> {
+        Arc::new(OpenConnections::new(Port::Public, 1000, Arc::new(Metrics::new())))
+    }
 
     /// Gives each byte back, and panics over a `!`.
     async fn echo((mut stream, ..): Accepted) -> io::Result<()> {
@@ -237,7 +276,11 @@ mod tests {
     fn start() -> (Acceptors, SocketAddr) {
         let (listeners, address) = listeners(1);
         let make = |_| fn_service(echo);
-        (Acceptors::start(listeners, &Crash::default(), make).unwrap(), address)
+        (
+            Acceptors::start(listeners, &connections(), (Part::Server, &Crash::default()), make)
+                .unwrap(),
+            address,
+        )
     }
 
     /// What comes back; nothing where the connection ends, or nobody serves it.
@@ -257,7 +300,9 @@ mod tests {
                 move |(mut stream, ..): Accepted| async move { stream.write_u8(thread).await },
             )
         };
-        let _acceptors = Acceptors::start(listeners, &Crash::default(), make).unwrap();
+        let _acceptors =
+            Acceptors::start(listeners, &connections(), (Part::Server, &Crash::default()), make)
+                .unwrap();
         let mut served = [0; THREADS as usize];
         for _ in 0..90 {
             let mut stream = TcpStream::connect(address).await.unwrap();

@@ -1,16 +1,16 @@
 //! The two servers: browsers and phones, and the admin port.
 
 use std::{
+    fmt::Debug,
     io,
     net::{SocketAddr, TcpListener},
     sync::Arc,
     time::Duration,
 };
 
-use actix_http::HttpService;
-use actix_server::{Server, ServerHandle};
-use actix_service::{ServiceFactory, map_config};
-use actix_web::{App, HttpServer, dev::AppConfig, middleware};
+use actix_http::{HttpServiceBuilder, KeepAlive, Request, Response, body::BoxBody};
+use actix_service::{Service, ServiceFactory, map_config};
+use actix_web::{App, dev::AppConfig, middleware};
 use socket2::{Domain, Socket, Type};
 
 use super::{
@@ -21,23 +21,26 @@ use super::{
 use crate::{
     admin::{self, Readiness},
     clock::Clock,
+    connection::{Bounded, GuardedStream, OpenConnections},
+    crash::{Crash, Part},
     http,
-    metrics::Metrics,
+    metrics::{Metrics, Port},
     socket::upgrade::UpgradeFactory,
     store::StoreFactory,
 };
 
-/// A request head must be complete within this time (spec 2.3).
-const HEAD_TIME: Duration = Duration::from_secs(5);
-/// A silent connection ends within this time (spec 2.3).
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// How long a client may take to close after actix-http's last answer.
+const DISCONNECT_TIME: Duration = Duration::from_secs(1);
+/// Connections of the admin port: Prometheus, probes, and people who look.
+const ADMIN_CONNECTIONS: usize = 128;
 /// Connections that may wait to be accepted: a reconnect storm comes within a second.
 const BACKLOG: i32 = 4096;
 
 /// Serves browsers and phones, on a thread for each listener.
 pub(super) fn serve(listeners: Vec<TcpListener>, shared: Shared) -> io::Result<Acceptors> {
-    let crash = shared.crash.clone();
-    Acceptors::start(listeners, &crash, move |stopping| service(&shared, stopping))
+    let (connections, crash) = (shared.connections.clone(), shared.crash.clone());
+    let part = (Part::Server, &crash);
+    Acceptors::start(listeners, &connections, part, move |stopping| service(&shared, stopping))
 }
 
 /// What serves the connections of the calling thread.
@@ -57,33 +60,61 @@ fn service(
             .configure(http::routes(&worker));
         map_config(app, |()| AppConfig::default())
     };
-    HttpService::build()
-        .keep_alive(KEEP_ALIVE)
-        // Whoever closes has gone: an answer that is held open for it ends at once.
-        .h1_allow_half_closed(false)
-        .client_request_timeout(HEAD_TIME)
-        .client_disconnect_timeout(Duration::from_secs(1))
-        // Lets idle keep-alive connections end at once when the server stops, as `HttpServer` does.
-        .graceful_shutdown_signal(move || stopping.clone().asked())
-        .upgrade(UpgradeFactory::new(app()))
-        .finish(app())
+    bounded(stopping)
+        .upgrade(UpgradeFactory::new(Bounded::upgrade(app())))
+        .finish(Bounded::ordinary(app()))
 }
 
+/// actix-http, which bounds nothing by itself: `connection` does.
+fn bounded<S>(stopping: Stopping) -> HttpServiceBuilder<GuardedStream, S>
+where
+    S: ServiceFactory<Request, Config = (), InitError: Debug>,
+    S::Error: Into<Response<BoxBody>> + 'static,
+    <S::Service as Service<Request>>::Future: 'static,
+{
+    HttpServiceBuilder::default()
+        .keep_alive(KeepAlive::Os)
+        .client_request_timeout(Duration::ZERO)
+        // Whoever closes has gone: an answer that is held open for it ends at once.
+        .h1_allow_half_closed(false)
+        .client_disconnect_timeout(DISCONNECT_TIME)
+        // Lets idle keep-alive connections end at once when the server stops, as `HttpServer` does.
+        .graceful_shutdown_signal(move || stopping.clone().asked())
+        .on_connect_ext(|stream: &GuardedStream, data| {
+            data.insert(stream.connection().clone());
+        })
+}
+
+/// What the admin port shows and does.
+#[derive(Clone)]
+pub(super) struct AdminParts {
+    pub metrics: Arc<Metrics>,
+    pub readiness: Arc<Readiness>,
+    pub factory: StoreFactory,
+    pub clock: Clock,
+    /// Whether a webhook made the tokens that are revoked.
+    pub tell_webhook: bool,
+}
+
+/// Serves the admin port on a thread of its own: what browsers do to theirs does not hold up a probe.
 pub(super) fn serve_admin(
     listener: TcpListener,
-    metrics: Arc<Metrics>,
-    readiness: Arc<Readiness>,
-    factory: StoreFactory,
-    clock: Clock,
-    tell_webhook: bool,
-) -> io::Result<Server> {
-    let server = HttpServer::new(move || {
+    parts: AdminParts,
+    crash: &Crash,
+) -> io::Result<Acceptors> {
+    let most = ADMIN_CONNECTIONS;
+    let connections = Arc::new(OpenConnections::new(Port::Admin, most, parts.metrics.clone()));
+    Acceptors::start(vec![listener], &connections, (Part::Admin, crash), move |stopping| {
+        let AdminParts { metrics, readiness, factory, clock, tell_webhook } = parts;
         let store = factory.make(&metrics, &clock);
-        let (metrics, readiness) = (metrics.clone(), readiness.clone());
-        let routes = admin::routes(metrics, readiness, store, clock.clone(), tell_webhook);
-        App::new().configure(routes)
-    });
-    Ok(server.workers(1).disable_signals().shutdown_timeout(1).listen(listener)?.run())
+        let app = move || {
+            let (metrics, readiness) = (metrics.clone(), readiness.clone());
+            let routes =
+                admin::routes(metrics, readiness, store.clone(), clock.clone(), tell_webhook);
+            App::new().configure(routes)
+        };
+        bounded(stopping).finish(Bounded::ordinary(map_config(app(), |()| AppConfig::default())))
+    })
 }
 
 /// The one listener of an address.
@@ -131,11 +162,7 @@ fn bound(address: SocketAddr, together: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-pub(super) async fn stop(
-    server: Acceptors,
-    admin_handle: &ServerHandle,
-    admin: Server,
-    gracefully: bool,
-) {
-    let _ = tokio::join!(server.stop(gracefully), admin_handle.stop(gracefully), admin);
+/// Ends both, side by side.
+pub(super) async fn stop(server: Acceptors, admin: Acceptors, gracefully: bool) {
+    tokio::join!(server.stop(gracefully), admin.stop(gracefully));
 }

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::{
     clock::Clock,
     config::Config,
+    connection::OpenConnections,
     crash::Crash,
     feed::{self, Feed, Mechanisms},
     http::Limits,
@@ -81,6 +82,7 @@ pub(super) struct Shared {
     pub mechanisms: Mechanisms,
     pub crash: Crash,
     pub admission: Arc<Admission>,
+    pub connections: Arc<OpenConnections>,
     pub background: Arc<Background>,
     pub limits: Arc<Limits>,
     pub app_auth: Arc<AppAuth>,
@@ -110,6 +112,7 @@ impl Shared {
             clock: self.clock.clone(),
             entropy: self.entropy,
             admission: self.admission.clone(),
+            connections: self.connections.clone(),
             bases: Default::default(),
             background: self.background.clone(),
             limits: self.limits.clone(),

@@ -124,6 +124,8 @@ pub struct Config {
     pub proxy_header: ProxyHeader,
     /// Most waiting sockets.
     pub max_waiting: usize,
+    /// Most connections of one client address; 0: any number.
+    pub connections_per_address: usize,
     /// New logins per client address; `None`: unlimited.
     pub connects_per_minute: Option<NonZeroU32>,
     /// Scans per user; `None`: unlimited.
@@ -248,6 +250,11 @@ impl Config {
                 ],
             )?,
             max_waiting: values.number("SCANLOGIN_MAX_WAITING", 200_000, 1..=10_000_000)? as usize,
+            connections_per_address: values.number(
+                "SCANLOGIN_CONNECTIONS_PER_ADDRESS",
+                0,
+                0..=10_000_000,
+            )? as usize,
             connects_per_minute: NonZeroU32::new(values.number(
                 "SCANLOGIN_CONNECTS_PER_MINUTE",
                 600,

@@ -255,6 +255,13 @@ pub static SETTINGS: &[Setting] = &[
         "Most waiting sockets of this instance; past it 503 before the upgrade",
     ),
     open(
+        "SCANLOGIN_CONNECTIONS_PER_ADDRESS",
+        "0",
+        "200",
+        "Most connections of one client address (IPv6: per /64) and instance at once; behind trusted \
+         proxies most waiting sockets and held calls; 0 = unlimited",
+    ),
+    open(
         "SCANLOGIN_CONNECTS_PER_MINUTE",
         "600",
         "600",

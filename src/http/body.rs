@@ -6,7 +6,7 @@ use actix_web::{HttpMessage, HttpRequest, web::Payload};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-use crate::error::ApiError;
+use crate::{connection::Connection, error::ApiError};
 
 /// Largest body, in bytes (spec section 3).
 const MAX_BODY: usize = 8 * 1024;
@@ -26,7 +26,7 @@ pub(super) async fn read<T: DeserializeOwned>(
     expected: &'static str,
 ) -> Result<T, ApiError> {
     let malformed = ApiError::Malformed(expected);
-    let bytes = bytes(payload, &malformed).await?;
+    let bytes = bytes(request, payload, &malformed).await?;
     parse(&request.content_type().to_ascii_lowercase(), &bytes, expected)
 }
 
@@ -61,14 +61,22 @@ pub(crate) async fn read_json<T: DeserializeOwned>(
         return Err(ApiError::NotJson);
     }
     let malformed = ApiError::Malformed(expected);
-    let bytes = bytes(payload, &malformed).await?;
+    let bytes = bytes(request, payload, &malformed).await?;
     serde_json::from_slice(&bytes).map_err(|_| malformed)
 }
 
-async fn bytes(payload: Payload, malformed: &ApiError) -> Result<Bytes, ApiError> {
-    tokio::time::timeout(BODY_TIME, payload.to_bytes_limited(MAX_BODY))
+async fn bytes(
+    request: &HttpRequest,
+    payload: Payload,
+    malformed: &ApiError,
+) -> Result<Bytes, ApiError> {
+    let bytes = tokio::time::timeout(BODY_TIME, payload.to_bytes_limited(MAX_BODY))
         .await
         .map_err(|_| malformed.clone())?
         .map_err(|_| ApiError::TooLarge)?
-        .map_err(|_| malformed.clone())
+        .map_err(|_| malformed.clone())?;
+    if let Some(connection) = Connection::of(request) {
+        connection.body_was_read();
+    }
+    Ok(bytes)
 }

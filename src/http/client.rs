@@ -17,6 +17,8 @@ use crate::{
 pub struct Client {
     /// Its address, as far as our own proxies can be believed.
     pub ip: IpAddr,
+    /// Who has connected to us: the client, or a proxy.
+    pub peer: IpAddr,
     request: HttpRequest,
 }
 
@@ -38,7 +40,7 @@ impl Client {
         }
         let ip =
             origin::client_address(peer, &config.trusted_proxies, config.proxy_header, &values);
-        Self { ip, request: request.clone() }
+        Self { ip, peer, request: request.clone() }
     }
 
     /// The request itself.

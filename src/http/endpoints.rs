@@ -171,7 +171,7 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
                 .auth(Auth::AppToken)
                 .parameter(Place::Header, CLAIM_HEADER, true, "What /scan answered", claim)
                 .answers::<answers::Receipt>("The receipt")
-                .refused(&[ApiError::UnknownKey, ApiError::NotYours])
+                .refused(&[ApiError::UnknownKey, ApiError::NotYours, ApiError::Crowded])
                 .refused(&[ApiError::StoreAway, ApiError::KeysAway])
         }),
         Endpoint::at("/weblogin")
@@ -344,6 +344,8 @@ fn socket() -> Operation {
         .without_body(101, "The socket is open")
         .refused(&[
             ApiError::Malformed("What is wrong with the handshake"),
+            ApiError::NotUpgraded,
+            ApiError::Crowded,
             ApiError::Host,
             ApiError::Origin,
             ApiError::UpgradeRequired,
@@ -393,6 +395,7 @@ fn admits(operation: Operation) -> Operation {
         .parameter(Place::Query, "qr", false, "`svg`: the key comes drawn, too", schema::<String>)
         .refused(&[
             ApiError::Limited(Duration::from_secs(1)),
+            ApiError::Crowded,
             ApiError::Full,
             ApiError::Draining,
             ApiError::StoreAway,

@@ -49,6 +49,7 @@ pub use self::{
 use crate::{
     clock::Clock,
     config::{Config, Deliver},
+    connection::MAX_HEAD,
     error::ApiError,
     metrics::{Label, Metrics, Route, Status},
     socket::{self, Worker},
@@ -144,10 +145,6 @@ fn cors(config: Arc<Config>, credentials: bool) -> Cors {
         .max_age(600);
     if credentials { cors.supports_credentials() } else { cors }
 }
-
-/// The longest request head, in bytes: an app's JWT and a browser's cookies fit in. The HTTP layer
-/// would take 128 KiB, and cuts longer ones off by itself.
-const MAX_HEAD: usize = 16 * 1024;
 
 fn head_size(request: &ServiceRequest) -> usize {
     // ": " and the end of each line.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{Held, approval, body, client::Client, risk};
 use crate::{
     config::Confirm,
+    connection::AddressPermit,
     error::{ApiError, answer},
     keys::{Claim, Key},
     login::{Answer, Attempt, Ending, Facts, MatchNumber, Note, Outcome, PhoneRefusal, Then},
@@ -289,7 +290,7 @@ async fn counted(
                     ScanResult::Forbidden
                 }
                 ApiError::WrongNumber { .. } => ScanResult::Mismatch,
-                ApiError::Limited(_) => ScanResult::Limited,
+                ApiError::Limited(_) | ApiError::Crowded => ScanResult::Limited,
                 ApiError::Locked(_) => ScanResult::Locked,
                 ApiError::TooManyClaims(_) => ScanResult::Crowded,
                 ApiError::StoreAway
@@ -300,6 +301,8 @@ async fn counted(
                 ApiError::Malformed(_)
                 | ApiError::TooLarge
                 | ApiError::HeadTooLarge
+                | ApiError::SlowHead
+                | ApiError::NotUpgraded
                 | ApiError::UnsupportedType
                 | ApiError::NotJson
                 | ApiError::UpgradeRequired
@@ -383,6 +386,12 @@ async fn watch(
     Ok(state_name(outcome))
 }
 
+/// Counts a call that is held open, behind a proxy where its connection says nothing of its client.
+fn hold(request: &HttpRequest, worker: &Worker) -> Result<Option<AddressPermit>, ApiError> {
+    let Client { peer, ip, .. } = Client::of(request, &worker.config);
+    worker.connections.enter_behind_proxy(peer, ip).map_err(|_| ApiError::Crowded)
+}
+
 /// The outcome, as soon as it is final or the time is over.
 async fn settled(
     request: &HttpRequest,
@@ -391,6 +400,7 @@ async fn settled(
     wait: Duration,
 ) -> Result<Option<(Outcome, String)>, ApiError> {
     let start = worker.clock.now();
+    let _permit = if wait.is_zero() { None } else { hold(request, worker)? };
     let held = || request.extensions_mut().insert(Held(worker.clock.now().since(start)));
     loop {
         let found = worker.store.outcome(claim).await.map_err(|_| ApiError::StoreAway)?;

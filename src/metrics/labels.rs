@@ -61,6 +61,54 @@ labels! {
         Protocol = "protocol",
         /// Not a WebSocket handshake.
         Handshake = "handshake",
+        /// `SCANLOGIN_CONNECTIONS_PER_ADDRESS` reached, behind a trusted proxy.
+        Crowded = "crowded",
+    }
+}
+
+labels! {
+    /// A listener.
+    Port {
+        /// Browsers and phones.
+        Public = "public",
+        /// Metrics and health.
+        Admin = "admin",
+    }
+}
+
+labels! {
+    /// What a connection is at.
+    ConnectionState {
+        /// Nothing was said on it yet.
+        Silent = "silent",
+        /// A request's head is being read.
+        Head = "head",
+        /// A request is being served or answered.
+        Request = "request",
+        /// Between two requests.
+        Idle = "idle",
+        /// The last answer is out, and the client is to close.
+        Closing = "closing",
+        /// It is a WebSocket.
+        Socket = "socket",
+    }
+}
+
+labels! {
+    /// Which bound ended a connection.
+    ConnectionEnd {
+        /// A request's head took longer than 5 s.
+        SlowHead = "slow_head",
+        /// A request's head was over 16 KiB.
+        LargeHead = "large_head",
+        /// Silent for 10 s.
+        Silent = "silent",
+        /// The client did not take its answer.
+        SlowReader = "slow_reader",
+        /// The client did not close after its last answer.
+        Unclosed = "unclosed",
+        /// Its address has as many as `SCANLOGIN_CONNECTIONS_PER_ADDRESS` allows.
+        Crowded = "crowded",
     }
 }
 
@@ -363,6 +411,8 @@ labels! {
         NotFound = "404",
         /// 405
         MethodNotAllowed = "405",
+        /// 408
+        Timeout = "408",
         /// 409
         Conflict = "409",
         /// 413

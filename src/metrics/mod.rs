@@ -11,14 +11,16 @@ use std::{marker::PhantomData, time::Duration};
 
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
-    IntGauge, Opts, Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+    process_collector::ProcessCollector,
 };
 
 pub use self::{
     labels::{
-        CutReason, KeySetResult, Label, LoginOutcome, NotificationResult, ProtocolLabel,
-        RefusedReason, ResumeResult, ResyncReason, Route, ScanResult, SpanResult, Status,
-        StoreErrorKind, StoreOperation, WebhookEvent, WebhookResult,
+        ConnectionEnd, ConnectionState, CutReason, KeySetResult, Label, LoginOutcome,
+        NotificationResult, Port, ProtocolLabel, RefusedReason, ResumeResult, ResyncReason, Route,
+        ScanResult, SpanResult, Status, StoreErrorKind, StoreOperation, WebhookEvent,
+        WebhookResult,
     },
     lines::Lines,
     threads::{Thread, Threads},
@@ -73,6 +75,26 @@ impl<A: Label, B: Label> CounterByTwo<A, B> {
     }
 }
 
+/// A gauge per pair of values.
+pub struct GaugeByTwo<A, B> {
+    children: Vec<IntGauge>,
+    labels: PhantomData<(A, B)>,
+}
+
+impl<A: Label, B: Label> GaugeByTwo<A, B> {
+    fn new(registry: &Registry, name: &str, help: &str, labels: [&str; 2]) -> Self {
+        let family = register(registry, IntGaugeVec::new(Opts::new(name, help), &labels));
+        let pairs = A::ALL.iter().flat_map(|a| B::ALL.iter().map(move |b| [a.text(), b.text()]));
+        let children = pairs.map(|pair| family.with_label_values(&pair)).collect();
+        Self { children, labels: PhantomData }
+    }
+
+    /// So many more, or fewer.
+    pub fn add(&self, a: A, b: B, by: i64) {
+        self.children[a.index() * B::ALL.len() + b.index()].add(by);
+    }
+}
+
 /// A histogram of seconds per value of a label.
 pub struct HistogramBy<L> {
     children: Vec<Histogram>,
@@ -108,6 +130,8 @@ const WAIT: &[f64] = &[1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 9
 #[expect(missing_docs, reason = "each one's HELP in `new` says what it is")]
 pub struct Metrics {
     registry: Registry,
+    pub connections: GaugeByTwo<Port, ConnectionState>,
+    pub connections_ended: CounterByTwo<Port, ConnectionEnd>,
     pub waiting_sockets: IntGauge,
     pub max_waiting_sockets: IntGauge,
     pub sockets_opened: CounterBy<ProtocolLabel>,
@@ -167,6 +191,18 @@ impl Metrics {
             .const_label("version", env!("CARGO_PKG_VERSION"));
         register(&registry, Gauge::with_opts(build)).set(1.0);
         Self {
+            connections: GaugeByTwo::new(
+                &registry,
+                "scanlogin_connections",
+                "Open TCP connections by what they are at",
+                ["port", "state"],
+            ),
+            connections_ended: CounterByTwo::new(
+                &registry,
+                "scanlogin_connections_ended_total",
+                "TCP connections that a bound on time, size or number ended",
+                ["port", "reason"],
+            ),
             waiting_sockets: gauge("scanlogin_waiting_sockets", "Open WebSockets"),
             max_waiting_sockets: gauge(
                 "scanlogin_max_waiting_sockets",

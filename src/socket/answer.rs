@@ -29,7 +29,10 @@ use super::{
     line::Line,
     waiting::{Introduce, Opening},
 };
-use crate::{error::ApiError, http::client::Client, login::Protocol, metrics::ProtocolLabel};
+use crate::{
+    connection::AddressPermit, error::ApiError, http::client::Client, login::Protocol,
+    metrics::ProtocolLabel,
+};
 
 /// What an answer has to say next.
 pub enum Frame {
@@ -102,7 +105,7 @@ pub async fn open(
     let opened = worker.clock.now();
     let Asked { resume, qr_svg } = asked;
     let admitted = Admitted::of(&worker, client, Protocol::Json, resume.is_some()).await?;
-    let Admitted { conn, reserved, seat } = admitted;
+    let Admitted { conn, reserved, seat, permit } = admitted;
     let base = worker.bases.intern(client.public_base(&worker.config));
     let held = reserved.map(Reserved::take);
     worker.metrics.sockets_opened.inc(label);
@@ -113,7 +116,7 @@ pub async fn open(
     if let Some(secret) = resume {
         addr.do_send(Introduce(secret));
     }
-    Ok(Said { frames, context: Some(Box::pin(context)) })
+    Ok(Said { frames, context: Some(Box::pin(context)), _permit: permit })
 }
 
 /// What an actor says, as it says it; dropping this stops the actor, which cleans up.
@@ -121,6 +124,7 @@ pub struct Said<S> {
     frames: Rc<Frames>,
     /// The context; `None` once the actor has stopped.
     context: Option<Pin<Box<S>>>,
+    _permit: Option<AddressPermit>,
 }
 
 impl<S: Stream<Item = Result<Bytes, Error>>> Stream for Said<S> {
@@ -224,7 +228,7 @@ mod tests {
         frames: impl IntoIterator<Item = Frame>,
     ) -> Said<impl Stream<Item = Result<Bytes, Error>>> {
         let frames = Rc::new(Frames(RefCell::new(frames.into_iter().collect())));
-        Said { frames, context: Some(Box::pin(stream::pending())) }
+        Said { frames, context: Some(Box::pin(stream::pending())), _permit: None }
     }
 
     #[tokio::test]

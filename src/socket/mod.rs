@@ -16,7 +16,13 @@ mod waiting;
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use actix_http::ws::{Codec, HandshakeError};
-use actix_web::{HttpRequest, HttpResponse, http::header};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{
+        Version,
+        header::{self, HeaderValue},
+    },
+};
 use actix_web_actors::ws::WebsocketContext;
 
 use self::{
@@ -24,7 +30,7 @@ use self::{
     frame_guard::MAX_FRAME,
     line::Line,
     transport::{Incoming, Pump, Pumped, Wire},
-    upgrade::UpgradeHook,
+    upgrade::{NewSocket, UpgradeHook},
     waiting::Opening,
 };
 pub use self::{
@@ -34,6 +40,7 @@ pub use self::{
 use crate::{
     clock::{Clock, Timestamp},
     config::{Config, Confirm, Deliver, MatchWhen},
+    connection::{self, AddressPermit, Connection, OpenConnections},
     crash::Crash,
     error::ApiError,
     http::{Limits, client::Client},
@@ -66,6 +73,8 @@ pub struct Worker {
     pub entropy: Entropy,
     /// Who may wait.
     pub admission: Arc<Admission>,
+    /// Who is connected.
+    pub connections: Arc<OpenConnections>,
     /// What QR codes' URLs begin with.
     pub(crate) bases: Bases,
     /// What must be finished before the process ends.
@@ -142,15 +151,23 @@ struct Wanted {
 /// Every refusal before the upgrade.
 pub async fn open(request: HttpRequest, worker: Rc<Worker>) -> Result<HttpResponse, ApiError> {
     let opened = worker.clock.now();
-    let refuse = |reason, error| worker.refuse(reason, error);
+    let refuse = |reason, error| {
+        // What follows a handshake that fails is nobody's request: its sender, or a proxy in
+        // between, may have taken the connection for a socket already.
+        if let Some(connection) = Connection::of(&request) {
+            connection.close_after_answer();
+        }
+        worker.refuse(reason, error)
+    };
     let client = Client::of(&request, &worker.config);
     client.check_host(&worker.config).map_err(|e| refuse(RefusedReason::Host, e))?;
     client.check_origin(&worker.config).map_err(|e| refuse(RefusedReason::Origin, e))?;
+    check_handshake(&request).map_err(|e| refuse(RefusedReason::Handshake, e))?;
     let mut response = actix_web_actors::ws::handshake(&request)
         .map_err(|error| refuse(RefusedReason::Handshake, handshake_error(&error)))?;
     let wanted =
         wanted(&request, &worker.config).map_err(|e| refuse(RefusedReason::Protocol, e))?;
-    let Admitted { conn, reserved, seat } =
+    let Admitted { conn, reserved, seat, permit } =
         Admitted::of(&worker, &client, wanted.protocol, wanted.resume).await?;
     let label = match wanted.protocol {
         Protocol::Plain => ProtocolLabel::Plain,
@@ -162,12 +179,16 @@ pub async fn open(request: HttpRequest, worker: Rc<Worker>) -> Result<HttpRespon
     let base = worker.bases.intern(client.public_base(&worker.config));
     let mut response = response.finish();
     let Wanted { protocol, qr_svg, .. } = wanted;
-    response.extensions_mut().insert(UpgradeHook::new(move |io, early, head| {
+    response.extensions_mut().insert(UpgradeHook::new(move |socket| {
+        let NewSocket { io, early, head, mut place } = socket;
+        if let Some((place, permit)) = place.as_mut().zip(permit) {
+            place.of_client(permit);
+        }
         let held = reserved.map(Reserved::take);
         worker.metrics.sockets_opened.inc(label);
         let opening = Opening { conn, held, protocol, base, qr_svg, opened, seat };
         let metrics = worker.metrics.clone();
-        let wire = Rc::new(Wire::new(io, head));
+        let wire = Rc::new(Wire::new(io, head).in_place(place));
         let context = WebsocketContext::with_codec(
             Waiting::new(Line::Socket(wire.clone()), opening),
             Incoming::new(wire.clone(), early),
@@ -183,6 +204,30 @@ pub async fn open(request: HttpRequest, worker: Rc<Worker>) -> Result<HttpRespon
         });
     }));
     Ok(response)
+}
+
+/// Refuses what is no WebSocket handshake to everybody: to us, to actix-http and to proxies.
+///
+/// actix-http lets go of the connection for one `Upgrade: websocket` on its own and goes on with
+/// HTTP behind anything else; nginx takes any 101 for the end of HTTP. What the two read differently
+/// would let a client speak past the proxy.
+fn check_handshake(request: &HttpRequest) -> Result<(), ApiError> {
+    let headers = request.headers();
+    let mut upgrades = headers.get_all(header::UPGRADE);
+    let is_websocket = |value: &HeaderValue| {
+        value.to_str().is_ok_and(|value| value.trim().eq_ignore_ascii_case("websocket"))
+    };
+    match (upgrades.next(), upgrades.next()) {
+        (None, _) => return Err(ApiError::UpgradeRequired),
+        (Some(upgrade), None) if is_websocket(upgrade) => {}
+        _ => return Err(ApiError::NotUpgraded),
+    }
+    let has_body = headers.contains_key(header::TRANSFER_ENCODING)
+        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    if has_body || request.version() != Version::HTTP_11 || !connection::is_upgrade(request) {
+        return Err(ApiError::NotUpgraded);
+    }
+    Ok(())
 }
 
 fn handshake_error(error: &HandshakeError) -> ApiError {
@@ -253,6 +298,7 @@ struct Admitted {
     conn: ConnId,
     reserved: Option<Reserved>,
     seat: Seat,
+    permit: Option<AddressPermit>,
 }
 
 impl Admitted {
@@ -270,6 +316,10 @@ impl Admitted {
         limit
             .check(client.limit_key())
             .map_err(|wait| worker.refuse(RefusedReason::Limited, ApiError::Limited(wait)))?;
+        let permit = worker
+            .connections
+            .enter_behind_proxy(client.peer, client.ip)
+            .map_err(|_| worker.refuse(RefusedReason::Crowded, ApiError::Crowded))?;
         let full = || worker.refuse(RefusedReason::Full, ApiError::Full);
         let seat = Seat::take(worker).ok_or_else(full)?;
         let conn = ConnId::next();
@@ -284,7 +334,7 @@ impl Admitted {
             }
             Some(reserved)
         };
-        Ok(Self { conn, reserved, seat })
+        Ok(Self { conn, reserved, seat, permit })
     }
 }
 

@@ -7,7 +7,7 @@
 //! run, so a client that does not read stops nothing but itself.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     io,
     pin::Pin,
     rc::Rc,
@@ -27,6 +27,7 @@ use tokio::{
 };
 
 use super::frame_guard::{FrameGuard, TooBig};
+use crate::connection::SocketPlace;
 
 /// Most bytes that may wait for a client that does not read: a hundred times what a login says.
 pub const MAX_BACKLOG: usize = 64 * 1024;
@@ -45,16 +46,32 @@ const CHUNK: usize = 2048;
 pub struct Wire {
     io: TcpStream,
     /// Without a block of its own while nothing waits.
-    out: RefCell<BytesMut>,
+    out: Cell<BytesMut>,
     /// Nothing more will be said.
     finished: Cell<bool>,
+    /// Among the open connections.
+    _place: Option<SocketPlace>,
 }
 
 impl Wire {
     /// A socket whose first bytes, the answer to its handshake, are still to be written: they go out
     /// together with the first frame.
     pub fn new(io: TcpStream, head: BytesMut) -> Self {
-        Self { io, out: RefCell::new(head), finished: Cell::new(false) }
+        Self { io, out: Cell::new(head), finished: Cell::new(false), _place: None }
+    }
+
+    /// The same, with the place that it has among the open connections.
+    #[must_use]
+    pub fn in_place(mut self, place: Option<SocketPlace>) -> Self {
+        self._place = place;
+        self
+    }
+
+    /// Adds to what is to be written.
+    fn push(&self, add: impl FnOnce(&mut BytesMut)) {
+        let mut out = self.out.take();
+        add(&mut out);
+        self.out.set(out);
     }
 
     /// After what was said, our side of the connection ends: the end travels with the last frame
@@ -84,15 +101,16 @@ impl Wire {
     /// to be written already, or the connection takes nothing.
     pub fn ping(&self) {
         const PING: [u8; 2] = [0x89, 0];
-        let mut out = self.out.borrow_mut();
-        let written = if out.is_empty() { self.io.try_write(&PING).unwrap_or(0) } else { 0 };
-        out.extend_from_slice(&PING[written..]);
+        self.push(|out| {
+            let written = if out.is_empty() { self.io.try_write(&PING).unwrap_or(0) } else { 0 };
+            out.extend_from_slice(&PING[written..]);
+        });
     }
 
     /// Says a frame; the pump writes it.
     pub fn say(&self, message: Message) {
         // The only error is a message that is no frame, such as a continuation out of place.
-        let _ = Codec::new().encode(message, &mut self.out.borrow_mut());
+        self.push(|out| drop(Codec::new().encode(message, out)));
     }
 }
 
@@ -202,7 +220,7 @@ impl<S: Stream<Item = Result<Bytes, Error>>> Pump<S> {
                 Poll::Pending => return self.poll_write(cx),
                 // What the context's own queue was given, if anything.
                 Poll::Ready(Some(Ok(bytes))) => {
-                    self.wire.out.borrow_mut().extend_from_slice(&bytes);
+                    self.wire.push(|out| out.extend_from_slice(&bytes));
                     self.poll_write(cx)?;
                 }
                 Poll::Ready(Some(Err(_)) | None) => {
@@ -215,11 +233,19 @@ impl<S: Stream<Item = Result<Bytes, Error>>> Pump<S> {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<(), Pumped> {
-        let wire = self.wire.clone();
-        let mut out = wire.out.borrow_mut();
+        let mut out = self.wire.out.take();
+        let written = self.poll_write_all(&mut out, cx);
+        let is_written = out.is_empty();
+        // An idle socket keeps no block for what it may say later.
+        self.wire.out.set(if is_written { BytesMut::new() } else { out });
+        written?;
+        if is_written && self.wire.finished.get() { self.shut_once() } else { Ok(()) }
+    }
+
+    fn poll_write_all(&self, out: &mut BytesMut, cx: &mut Context<'_>) -> Result<(), Pumped> {
         let finished = self.wire.finished.get();
         while !out.is_empty() {
-            match self.wire.write(&out, finished) {
+            match self.wire.write(out, finished) {
                 Ok(n) => out.advance(n),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if out.len() > MAX_BACKLOG {
@@ -234,9 +260,7 @@ impl<S: Stream<Item = Result<Bytes, Error>>> Pump<S> {
                 Err(_) => return Err(Pumped::Broken),
             }
         }
-        // An idle socket keeps no block for what it may say later.
-        *out = BytesMut::new();
-        if finished { self.shut_once() } else { Ok(()) }
+        Ok(())
     }
 
     /// Ends our side of the connection.
@@ -255,8 +279,13 @@ impl<S: Stream<Item = Result<Bytes, Error>>> Pump<S> {
         {
             return Poll::Ready(Pumped::Closed);
         }
-        if !self.wire.out.borrow().is_empty() {
-            return Poll::Pending;
+        if !self.shut {
+            let out = self.wire.out.take();
+            let is_written = out.is_empty();
+            self.wire.out.set(out);
+            if !is_written {
+                return Poll::Pending;
+            }
         }
         if let Err(pumped) = self.shut_once() {
             return Poll::Ready(pumped);

@@ -10,7 +10,7 @@ use std::{cell::RefCell, fmt::Display, marker::PhantomData, rc::Rc};
 
 use actix_codec::{Encoder, Framed};
 use actix_http::{
-    Request, Response,
+    Request, Response, StatusCode,
     body::{BodySize, BoxBody, MessageBody},
     h1,
 };
@@ -20,16 +20,31 @@ use futures_util::future::LocalBoxFuture;
 use tokio::net::TcpStream;
 
 use super::transport::write_and_close;
+use crate::{
+    connection::{GuardedStream, SocketPlace},
+    error::ApiError,
+};
 
-/// What a handler leaves in its response's extensions: called with the socket, the bytes that came
-/// early, and the 101's head, which the hook writes together with what it has to say first.
+/// What a handler leaves in its response's extensions: called when the request has become a socket.
 pub struct UpgradeHook(RefCell<Option<HookFn>>);
 
-type HookFn = Box<dyn FnOnce(TcpStream, Bytes, BytesMut)>;
+type HookFn = Box<dyn FnOnce(NewSocket)>;
+
+/// A request that has become a socket.
+pub struct NewSocket {
+    /// The connection.
+    pub io: TcpStream,
+    /// What the client sent behind its handshake.
+    pub early: Bytes,
+    /// The head of the 101, to be written together with what is said first.
+    pub head: BytesMut,
+    /// Its place among the open connections.
+    pub place: Option<SocketPlace>,
+}
 
 impl UpgradeHook {
     /// A hook.
-    pub fn new(hook: impl FnOnce(TcpStream, Bytes, BytesMut) + 'static) -> Self {
+    pub fn new(hook: impl FnOnce(NewSocket) + 'static) -> Self {
         Self(RefCell::new(Some(Box::new(hook))))
     }
 }
@@ -50,7 +65,7 @@ impl<F, B> UpgradeFactory<F, B> {
 /// See the module's text.
 pub struct UpgradeService<S, B>(Rc<S>, PhantomData<B>);
 
-type Upgraded = (Request, Framed<TcpStream, h1::Codec>);
+type Upgraded = (Request, Framed<GuardedStream, h1::Codec>);
 
 impl<F, B> ServiceFactory<Upgraded> for UpgradeFactory<F, B>
 where
@@ -117,13 +132,18 @@ where
     }
 }
 
-async fn serve(response: Response<BoxBody>, framed: Framed<TcpStream, h1::Codec>) {
+async fn serve(mut response: Response<BoxBody>, framed: Framed<GuardedStream, h1::Codec>) {
     let hook =
         response.extensions().get::<UpgradeHook>().and_then(|hook| hook.0.borrow_mut().take());
     let parts = framed.into_parts();
-    let (io, mut codec, early) = (parts.io, parts.codec, parts.read_buf.freeze());
+    let ((io, place), mut codec) = (parts.io.into_parts(), parts.codec);
+    let early = parts.read_buf.freeze();
     // What the dispatcher had not written yet of an earlier answer on this connection.
     let mut out = parts.write_buf;
+    if hook.is_none() && response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        tracing::error!("an answer switched protocols without a socket");
+        response = ApiError::NotUpgraded.response().into();
+    }
     let mut body = None;
     let response = response.map_body(|_, taken| body = Some(taken));
     let Some(hook) = hook else {
@@ -143,6 +163,7 @@ async fn serve(response: Response<BoxBody>, framed: Framed<TcpStream, h1::Codec>
     head.extend_from_slice(&out);
     if codec.encode(h1::Message::Item((response, BodySize::None)), &mut head).is_ok() {
         // A copy of the few bytes that may have come early, or nothing: not the buffer.
-        hook(io, Bytes::copy_from_slice(&early), head);
+        let early = Bytes::copy_from_slice(&early);
+        hook(NewSocket { io, early, head, place });
     }
 }

@@ -22,6 +22,7 @@ mod readme;
 mod redis_outage;
 mod resume;
 mod security_page;
+mod slow_clients;
 mod streams;
 mod tickets;
 mod tokens;

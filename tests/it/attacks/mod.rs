@@ -11,4 +11,5 @@ mod racer;
 mod relay;
 mod replayer;
 mod robber;
+mod smuggler;
 mod strangers;

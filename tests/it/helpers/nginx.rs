@@ -19,10 +19,15 @@ pub(crate) struct Nginx {
 impl Nginx {
     /// Starts one that hands each connection to the next of these.
     pub(crate) async fn start(upstreams: &[SocketAddr]) -> Self {
+        Self::with(upstreams, "").await
+    }
+
+    /// The same, with these further directives.
+    pub(crate) async fn with(upstreams: &[SocketAddr], directives: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let path = directory.path().join("nginx.conf");
-        std::fs::write(&path, config(address, upstreams)).expect("a file");
+        std::fs::write(&path, config(address, upstreams, directives)).expect("a file");
         let child = spawn(&directory);
         eventually("nginx listens", || async { TcpStream::connect(address).await.ok() }).await;
         Self { address, child, directory }
@@ -52,7 +57,7 @@ fn spawn(directory: &TempDir) -> Child {
 }
 
 /// One process and no daemon, so that the child is all there is of it.
-fn config(address: SocketAddr, upstreams: &[SocketAddr]) -> String {
+fn config(address: SocketAddr, upstreams: &[SocketAddr], directives: &str) -> String {
     let servers: String = upstreams.iter().map(|at| format!("server {at} max_fails=0;")).collect();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
@@ -67,6 +72,7 @@ fn config(address: SocketAddr, upstreams: &[SocketAddr]) -> String {
              upstream scanlogin {{ {servers} }}
              server {{
                  listen {address};
+                 {directives}
                  location / {{
                      proxy_pass http://scanlogin;
                      proxy_http_version 1.1;

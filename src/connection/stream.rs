@@ -1,0 +1,138 @@
+//! The TCP connection as actix-http sees it.
+
+use std::{
+    io,
+    net::Shutdown,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::Instant,
+};
+
+use super::{Connection, SocketPlace, progress::Reading};
+
+/// Bytes that are dropped at a time, on the stack.
+const DROPPED: usize = 2048;
+
+/// A TCP connection whose bytes are watched.
+pub struct GuardedStream {
+    io: TcpStream,
+    connection: Rc<Connection>,
+}
+
+impl GuardedStream {
+    /// Watches this connection.
+    pub fn new(io: TcpStream, connection: Rc<Connection>) -> Self {
+        Self { io, connection }
+    }
+
+    /// What is watched.
+    pub fn connection(&self) -> &Rc<Connection> {
+        &self.connection
+    }
+
+    /// The bare connection, and its place.
+    pub fn into_parts(self) -> (TcpStream, Option<SocketPlace>) {
+        (self.io, self.connection.into_socket())
+    }
+
+    /// Reads and forgets, until the client closes.
+    fn poll_drop(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let mut bytes = [0; DROPPED];
+            let mut bytes = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut bytes))?;
+            if bytes.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Says the last word, if there is one and the client takes it at once.
+    fn end(&mut self) -> io::Error {
+        if let Some(word) = self.connection.last_word.take() {
+            self.connection.answered_without_request(&word);
+            let _ = self.io.try_write(&word);
+        }
+        io::ErrorKind::TimedOut.into()
+    }
+}
+
+impl AsyncRead for GuardedStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match this.connection.reading() {
+            Reading::Go => {
+                let before = buf.filled().len();
+                ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+                let bytes = &buf.filled()[before..];
+                if !bytes.is_empty() {
+                    let now = Instant::now();
+                    this.connection.change(|progress| progress.read(bytes, now));
+                }
+                Poll::Ready(Ok(()))
+            }
+            Reading::Yield => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Reading::Pause => {
+                this.connection.paused.set(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+            Reading::Drop => this.poll_drop(cx),
+            Reading::TooLarge | Reading::Over => Poll::Ready(Err(this.end())),
+        }
+    }
+}
+
+impl AsyncWrite for GuardedStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write(cx, buf);
+        let connection = &this.connection;
+        match &written {
+            Poll::Ready(Ok(_)) => {
+                if !connection.progress.get().serves() {
+                    connection.answered_without_request(buf);
+                }
+                connection.change(|progress| progress.wrote());
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => connection.change(|progress| progress.is_stalled(Instant::now())),
+        }
+        written
+    }
+
+    /// actix-http calls it when all it had to write is written.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.connection.change(|progress| progress.flushed(Instant::now())) {
+            let _ = socket2::SockRef::from(&this.io).shutdown(Shutdown::Write);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+        match this.connection.reading() {
+            // What the client still sends is taken, or a reset could overtake our answer.
+            Reading::Drop => this.poll_drop(cx),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+}
