@@ -30,7 +30,7 @@ use tokio::{
 
 use super::FINISH_TIME;
 use crate::{
-    connection::{Connection, GuardedStream, OpenConnections, guard},
+    connection::{Connection, GuardedStream, OpenConnections, Places, guard},
     crash::{Crash, Part},
 };
 
@@ -171,15 +171,16 @@ where
     S: Service<Accepted> + 'static,
 {
     let mut complained = Complaint::default();
+    let places = Places::new(connections);
     loop {
-        while connections.is_full() {
+        while places.are_taken() {
             complained.about(&"as many are open as leave files for Redis and the admin port");
             sleep(CROWDED).await;
         }
         match listener.accept().await {
             Ok((stream, peer)) => {
                 // Closed at once where its address has too many.
-                let Some(place) = connections.enter(peer.ip()) else { continue };
+                let Some(place) = places.enter(peer.ip()) else { continue };
                 // tokio takes a new one for readable until a read has found nothing. The kernel has not been
                 // asked since it was registered, so what is there already is still to be told of.
                 let nothing = || Err::<(), _>(ErrorKind::WouldBlock.into());
@@ -197,7 +198,7 @@ where
                         connection.begin();
                         let stream = GuardedStream::new(stream, connection.clone());
                         let accepted = (stream, Protocol::Http1, Some(peer));
-                        guard(&connection, service.call(accepted)).await;
+                        guard(connection, service.call(accepted)).await;
                         drop(open);
                     }
                 });

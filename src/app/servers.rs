@@ -80,9 +80,6 @@ where
         .client_disconnect_timeout(DISCONNECT_TIME)
         // Lets idle keep-alive connections end at once when the server stops, as `HttpServer` does.
         .graceful_shutdown_signal(move || stopping.clone().asked())
-        .on_connect_ext(|stream: &GuardedStream, data| {
-            data.insert(stream.connection().clone());
-        })
 }
 
 /// What the admin port shows and does.

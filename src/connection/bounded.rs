@@ -9,12 +9,12 @@ use std::{
 };
 
 use actix_http::{
-    ConnectionType, HttpMessage, Request, RequestHead, Response, StatusCode,
+    ConnectionType, Request, RequestHead, Response, StatusCode,
     body::{BodySize, BoxBody, EitherBody, MessageBody},
     header,
 };
 use actix_service::{Service, ServiceFactory};
-use actix_web::{HttpRequest, dev::ServiceResponse};
+use actix_web::dev::ServiceResponse;
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use pin_project_lite::pin_project;
@@ -30,14 +30,6 @@ enum Path {
     Ordinary,
     /// actix-http has let go of the connection: a 101 makes a socket of it.
     Upgrade,
-}
-
-/// Marks a request that has come on the upgrade path.
-struct Upgrading;
-
-/// Whether a 101 may answer this request: actix-http takes it for a WebSocket handshake.
-pub fn is_upgrade(request: &HttpRequest) -> bool {
-    request.extensions().contains::<Upgrading>()
 }
 
 /// An application, bounded.
@@ -91,19 +83,17 @@ where
     actix_service::forward_ready!(inner);
 
     fn call(&self, request: Request) -> Self::Future {
-        let connection = request.conn_data::<Rc<Connection>>().cloned();
+        let connection = Connection::current();
         let mut is_served = true;
         if let Some(connection) = &connection {
             let body = body_of(request.head());
             is_served = connection.change(|progress| progress.request(body));
+            connection.is_upgrading.set(self.path == Path::Upgrade);
             // A handshake that this path cannot answer: whatever its sender takes for the answer,
             // no byte behind it is a request.
             if self.path == Path::Ordinary && asks_for_websocket(request.head()) {
                 connection.close_after_answer();
             }
-        }
-        if self.path == Path::Upgrade {
-            request.extensions_mut().insert(Upgrading);
         }
         let inner = is_served.then(|| self.inner.call(request));
         Answering { inner, connection, path: self.path, body: PhantomData }

@@ -13,7 +13,7 @@ mod progress;
 mod stream;
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     pin::pin,
     rc::Rc,
     sync::Arc,
@@ -21,14 +21,13 @@ use std::{
     time::Duration,
 };
 
-use actix_web::HttpRequest;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
 use self::progress::{Ended, Progress, Reading};
 pub use self::{
-    bounded::{Bounded, is_upgrade},
-    places::{AddressPermit, OpenConnections, Place, SocketPlace},
+    bounded::Bounded,
+    places::{AddressPermit, OpenConnections, Place, Places, SocketPlace},
     progress::{KEEP_ALIVE, MAX_HEAD},
     stream::GuardedStream,
 };
@@ -37,14 +36,21 @@ use crate::{
     metrics::{ConnectionEnd, ConnectionState, Route, Status},
 };
 
+tokio::task_local! {
+    /// What is served right now. Not actix-http's connection data, which would be three allocations for
+    /// each connection and a look-up for each request.
+    static CURRENT: Rc<Connection>;
+}
+
 /// One connection that speaks HTTP.
 pub struct Connection {
-    progress: Cell<Progress>,
+    progress: RefCell<Progress>,
     /// Of a read that waits until the request under way is answered.
     paused: Cell<Option<Waker>>,
     /// What is written instead of an answer before the connection ends.
     last_word: Cell<Option<Bytes>>,
     state: Cell<ConnectionState>,
+    is_upgrading: Cell<bool>,
     place: Cell<Option<Place>>,
     shared: Arc<OpenConnections>,
 }
@@ -55,18 +61,25 @@ impl Connection {
         let shared = place.shared().clone();
         shared.count(ConnectionState::Silent, 1);
         Rc::new(Self {
-            progress: Cell::new(Progress::new(Instant::now())),
+            progress: RefCell::new(Progress::new(Instant::now())),
             paused: Cell::default(),
             last_word: Cell::default(),
             state: Cell::new(ConnectionState::Silent),
+            is_upgrading: Cell::default(),
             place: Cell::new(Some(place)),
             shared,
         })
     }
 
-    /// The connection of a request.
-    pub fn of(request: &HttpRequest) -> Option<&Rc<Self>> {
-        request.conn_data::<Rc<Self>>()
+    /// The connection whose request is being served; `None` in a task of its own.
+    pub fn current() -> Option<Rc<Self>> {
+        CURRENT.try_with(Rc::clone).ok()
+    }
+
+    /// Whether a 101 may answer the request: actix-http takes it for a WebSocket handshake, and has let
+    /// go of the connection.
+    pub fn is_upgrading(&self) -> bool {
+        self.is_upgrading.get()
     }
 
     /// The first byte is there.
@@ -76,12 +89,12 @@ impl Connection {
 
     /// The handler has read the request's body to its end.
     pub fn body_was_read(&self) {
-        self.change(Progress::body_was_read);
+        self.progress.borrow_mut().body_was_read();
     }
 
     /// Nothing that follows the request under way is answered.
     pub fn close_after_answer(&self) {
-        self.change(Progress::close_after_answer);
+        self.progress.borrow_mut().close_after_answer();
     }
 
     /// Takes the place of this connection with the socket that it becomes.
@@ -89,11 +102,12 @@ impl Connection {
         self.place.take().map(SocketPlace::new)
     }
 
+    /// Changes how far it has come, where that may change its state.
     fn change<T>(&self, change: impl FnOnce(&mut Progress) -> T) -> T {
-        let mut progress = self.progress.get();
+        let mut progress = self.progress.borrow_mut();
         let result = change(&mut progress);
-        self.progress.set(progress);
         let (before, now) = (self.state.get(), progress.state());
+        drop(progress);
         if before != now {
             self.state.set(now);
             self.shared.count(before, -1);
@@ -130,7 +144,7 @@ impl Connection {
 
     /// What a read may do now.
     fn reading(&self) -> Reading {
-        let reading = self.change(Progress::reading);
+        let reading = self.progress.borrow_mut().reading();
         if reading == Reading::TooLarge {
             self.last_word.set(Some(last_word(&ApiError::HeadTooLarge)));
             self.shared.ended(ConnectionEnd::LargeHead);
@@ -159,8 +173,8 @@ fn last_word(error: &ApiError) -> Bytes {
 }
 
 /// Serves a connection until it ends or its time is over.
-pub async fn guard(connection: &Connection, serve: impl Future) {
-    let mut serve = pin!(serve);
+pub async fn guard(connection: Rc<Connection>, serve: impl Future) {
+    let mut serve = pin!(CURRENT.scope(connection.clone(), serve));
     // Set anew when it fires, or for an earlier end: most ends are put off long before they come.
     let far = Duration::from_secs(3600);
     let mut alarm = pin!(sleep_until(Instant::now() + far));
@@ -169,7 +183,7 @@ pub async fn guard(connection: &Connection, serve: impl Future) {
             return Poll::Ready(());
         }
         loop {
-            let Some(end) = connection.progress.get().end() else { return Poll::Pending };
+            let Some(end) = connection.progress.borrow().end() else { return Poll::Pending };
             if alarm.deadline() > end || alarm.is_elapsed() {
                 alarm.as_mut().reset(end);
             }

@@ -71,24 +71,6 @@ impl OpenConnections {
         self
     }
 
-    /// Whether a further connection has to wait until one ends.
-    pub fn is_full(&self) -> bool {
-        self.open.load(Ordering::Relaxed) >= self.most
-    }
-
-    /// Takes a place for a connection of this peer; `None`: its address has as many as it may.
-    pub fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
-        let address = self.counted(peer);
-        if let Some(address) = address
-            && !self.addresses.enter(address)
-        {
-            self.ended(ConnectionEnd::Crowded);
-            return None;
-        }
-        self.open.fetch_add(1, Ordering::Relaxed);
-        Some(Place(Rc::new(PlaceOf { connections: self.clone(), address })))
-    }
-
     /// What the connections of this peer are counted on, if they are.
     fn counted(&self, peer: IpAddr) -> Option<IpAddr> {
         let Addresses { most, proxies, .. } = &self.addresses;
@@ -129,6 +111,44 @@ impl OpenConnections {
     /// Counts a connection that a limit has ended.
     pub(super) fn ended(&self, reason: ConnectionEnd) {
         self.metrics.connections_ended.inc(self.port, reason);
+    }
+}
+
+/// Where a thread's connections find their places.
+pub struct Places {
+    connections: Arc<OpenConnections>,
+    /// Shared by all whose address is not counted: they cost no block of their own.
+    uncounted: Rc<PlaceOf>,
+}
+
+impl Places {
+    /// Of the calling thread.
+    pub fn new(connections: &Arc<OpenConnections>) -> Self {
+        let connections = connections.clone();
+        let uncounted = PlaceOf { connections: connections.clone(), address: None };
+        Self { connections, uncounted: Rc::new(uncounted) }
+    }
+
+    /// Whether a further connection has to wait until one ends.
+    pub fn are_taken(&self) -> bool {
+        self.connections.open.load(Ordering::Relaxed) >= self.connections.most
+    }
+
+    /// Takes a place for a connection of this peer; `None`: its address has as many as it may.
+    pub fn enter(&self, peer: IpAddr) -> Option<Place> {
+        let connections = &self.connections;
+        let address = connections.counted(peer);
+        if let Some(address) = address
+            && !connections.addresses.enter(address)
+        {
+            connections.ended(ConnectionEnd::Crowded);
+            return None;
+        }
+        connections.open.fetch_add(1, Ordering::Relaxed);
+        Some(Place(match address {
+            None => self.uncounted.clone(),
+            address => Rc::new(PlaceOf { connections: connections.clone(), address }),
+        }))
     }
 }
 

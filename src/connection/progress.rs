@@ -81,7 +81,7 @@ pub(super) enum Ended {
     Closed,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Progress {
     phase: Phase,
     /// When the phase must be over; `None`: who serves the request bounds it.
@@ -171,10 +171,11 @@ impl Progress {
     }
 
     /// These bytes have come.
-    pub(super) fn read(&mut self, bytes: &[u8], now: Instant) {
+    pub(super) fn read(&mut self, bytes: &[u8], now: impl FnOnce() -> Instant) {
         static END_OF_HEAD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
         let length = bytes.len() as u64;
         if self.phase == Phase::Idle {
+            let now = now();
             let end = now + HEAD_TIME;
             // A beginning that came before has had a part of its time already.
             let end = self.end.filter(|_| self.leftover).map_or(end, |first| first.min(end));
@@ -252,14 +253,14 @@ impl Progress {
     }
 
     /// Everything that was to be written is. Gives whether our side is to be closed.
-    pub(super) fn flushed(&mut self, now: Instant) -> bool {
+    pub(super) fn flushed(&mut self, now: impl FnOnce() -> Instant) -> bool {
         if self.phase != (Phase::Answer { stream: false }) {
             return false;
         }
         (self.phase, self.end) = if self.closes {
-            (Phase::Closing, Some(now + CLOSE_TIME))
+            (Phase::Closing, Some(now() + CLOSE_TIME))
         } else {
-            (Phase::Idle, Some(now + if self.leftover { HEAD_TIME } else { KEEP_ALIVE }))
+            (Phase::Idle, Some(now() + if self.leftover { HEAD_TIME } else { KEEP_ALIVE }))
         };
         self.closes
     }

@@ -31,11 +31,6 @@ impl GuardedStream {
         Self { io, connection }
     }
 
-    /// What is watched.
-    pub fn connection(&self) -> &Rc<Connection> {
-        &self.connection
-    }
-
     /// The bare connection, and its place.
     pub fn into_parts(self) -> (TcpStream, Option<SocketPlace>) {
         (self.io, self.connection.into_socket())
@@ -76,8 +71,7 @@ impl AsyncRead for GuardedStream {
                 ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
                 let bytes = &buf.filled()[before..];
                 if !bytes.is_empty() {
-                    let now = Instant::now();
-                    this.connection.change(|progress| progress.read(bytes, now));
+                    this.connection.change(|progress| progress.read(bytes, Instant::now));
                 }
                 Poll::Ready(Ok(()))
             }
@@ -106,13 +100,13 @@ impl AsyncWrite for GuardedStream {
         let connection = &this.connection;
         match &written {
             Poll::Ready(Ok(_)) => {
-                if !connection.progress.get().serves() {
+                if !connection.progress.borrow().serves() {
                     connection.answered_without_request(buf);
                 }
-                connection.change(|progress| progress.wrote());
+                connection.progress.borrow_mut().wrote();
             }
             Poll::Ready(Err(_)) => {}
-            Poll::Pending => connection.change(|progress| progress.is_stalled(Instant::now())),
+            Poll::Pending => connection.progress.borrow_mut().is_stalled(Instant::now()),
         }
         written
     }
@@ -120,7 +114,7 @@ impl AsyncWrite for GuardedStream {
     /// actix-http calls it when all it had to write is written.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.connection.change(|progress| progress.flushed(Instant::now())) {
+        if this.connection.change(|progress| progress.flushed(Instant::now)) {
             let _ = socket2::SockRef::from(&this.io).shutdown(Shutdown::Write);
         }
         Poll::Ready(Ok(()))

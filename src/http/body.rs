@@ -26,7 +26,7 @@ pub(super) async fn read<T: DeserializeOwned>(
     expected: &'static str,
 ) -> Result<T, ApiError> {
     let malformed = ApiError::Malformed(expected);
-    let bytes = bytes(request, payload, &malformed).await?;
+    let bytes = bytes(payload, &malformed).await?;
     parse(&request.content_type().to_ascii_lowercase(), &bytes, expected)
 }
 
@@ -61,21 +61,17 @@ pub(crate) async fn read_json<T: DeserializeOwned>(
         return Err(ApiError::NotJson);
     }
     let malformed = ApiError::Malformed(expected);
-    let bytes = bytes(request, payload, &malformed).await?;
+    let bytes = bytes(payload, &malformed).await?;
     serde_json::from_slice(&bytes).map_err(|_| malformed)
 }
 
-async fn bytes(
-    request: &HttpRequest,
-    payload: Payload,
-    malformed: &ApiError,
-) -> Result<Bytes, ApiError> {
+async fn bytes(payload: Payload, malformed: &ApiError) -> Result<Bytes, ApiError> {
     let bytes = tokio::time::timeout(BODY_TIME, payload.to_bytes_limited(MAX_BODY))
         .await
         .map_err(|_| malformed.clone())?
         .map_err(|_| ApiError::TooLarge)?
         .map_err(|_| malformed.clone())?;
-    if let Some(connection) = Connection::of(request) {
+    if let Some(connection) = Connection::current() {
         connection.body_was_read();
     }
     Ok(bytes)

@@ -40,7 +40,7 @@ pub use self::{
 use crate::{
     clock::{Clock, Timestamp},
     config::{Config, Confirm, Deliver, MatchWhen},
-    connection::{self, AddressPermit, Connection, OpenConnections},
+    connection::{AddressPermit, Connection, OpenConnections},
     crash::Crash,
     error::ApiError,
     http::{Limits, client::Client},
@@ -154,7 +154,7 @@ pub async fn open(request: HttpRequest, worker: Rc<Worker>) -> Result<HttpRespon
     let refuse = |reason, error| {
         // What follows a handshake that fails is nobody's request: its sender, or a proxy in
         // between, may have taken the connection for a socket already.
-        if let Some(connection) = Connection::of(&request) {
+        if let Some(connection) = Connection::current() {
             connection.close_after_answer();
         }
         worker.refuse(reason, error)
@@ -224,7 +224,8 @@ fn check_handshake(request: &HttpRequest) -> Result<(), ApiError> {
     }
     let has_body = headers.contains_key(header::TRANSFER_ENCODING)
         || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
-    if has_body || request.version() != Version::HTTP_11 || !connection::is_upgrade(request) {
+    let is_upgrading = Connection::current().is_some_and(|connection| connection.is_upgrading());
+    if has_body || request.version() != Version::HTTP_11 || !is_upgrading {
         return Err(ApiError::NotUpgraded);
     }
     Ok(())
