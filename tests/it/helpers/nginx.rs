@@ -17,12 +17,20 @@ pub(crate) struct Nginx {
 }
 
 impl Nginx {
-    /// Starts one that hands each connection to the next of these.
+    /// Starts one that hands each connection to the next of these, and appends to
+    /// `X-Forwarded-For`.
     pub(crate) async fn start(upstreams: &[SocketAddr]) -> Self {
+        let appends = "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;";
+        Self::start_with(upstreams, appends).await
+    }
+
+    /// The same with these directives of its `location`: what it says about a client is the test's
+    /// subject.
+    pub(crate) async fn start_with(upstreams: &[SocketAddr], directives: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let path = directory.path().join("nginx.conf");
-        std::fs::write(&path, config(address, upstreams)).expect("a file");
+        std::fs::write(&path, config(address, upstreams, directives)).expect("a file");
         let child = spawn(&directory);
         eventually("nginx listens", || async { TcpStream::connect(address).await.ok() }).await;
         Self { address, child, directory }
@@ -52,7 +60,7 @@ fn spawn(directory: &TempDir) -> Child {
 }
 
 /// One process and no daemon, so that the child is all there is of it.
-fn config(address: SocketAddr, upstreams: &[SocketAddr]) -> String {
+fn config(address: SocketAddr, upstreams: &[SocketAddr], directives: &str) -> String {
     let servers: String = upstreams.iter().map(|at| format!("server {at} max_fails=0;")).collect();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
@@ -73,7 +81,7 @@ fn config(address: SocketAddr, upstreams: &[SocketAddr]) -> String {
                      proxy_set_header Host $http_host;
                      proxy_set_header Upgrade $http_upgrade;
                      proxy_set_header Connection $connection_upgrade;
-                     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+                     {directives}
                      proxy_read_timeout 120s;
                      proxy_next_upstream error timeout http_503 non_idempotent;
                  }}
