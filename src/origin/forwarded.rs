@@ -29,9 +29,13 @@ pub(super) fn from_the_right(
             ProxyHeader::XForwardedFor => start_of_last_part(line),
             ProxyHeader::Forwarded => start_of_last_element(line),
         };
+        let Some(start) = start else {
+            rest = None;
+            return Some(None);
+        };
         // The comma goes too.
-        rest = start.filter(|start| *start > 0).map(|start| &line[..start - 1]);
-        let last = &line[start.unwrap_or_default()..];
+        rest = start.checked_sub(1).map(|comma| &line[..comma]);
+        let last = &line[start..];
         Some(match kind {
             ProxyHeader::XForwardedFor => address(last.trim_ascii()),
             ProxyHeader::Forwarded => element(last),
@@ -70,7 +74,7 @@ fn element(text: &[u8]) -> Option<IpAddr> {
         let (name, after) = token(rest);
         if !name.is_empty() {
             let (node, after) = value(after.strip_prefix(b"=")?)?;
-            // Which of two would count?
+            // Nothing says which of two counts.
             if name.eq_ignore_ascii_case(b"for") && found.replace(node).is_some() {
                 return None;
             }
