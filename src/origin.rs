@@ -1,5 +1,7 @@
 //! Whose pages may use the service: `Origin`, `Host`, and the client's address behind proxies.
 
+mod forwarded;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -106,44 +108,23 @@ pub fn is_loopback_host(name: &str) -> bool {
 }
 
 /// The client's address: the peer's, unless the peer is a trusted proxy; then the rightmost
-/// address of the header that is not a trusted proxy's.
-pub fn client_address(
+/// address of the header's lines, in their order, that is not a trusted proxy's. What cannot be read
+/// cannot be trusted to be a proxy: beyond it nobody is believed, and the nearest known address
+/// counts.
+pub fn client_address<'a>(
     peer: IpAddr,
     trusted: &[IpNet],
     kind: ProxyHeader,
-    header_values: &[&str],
+    lines: impl DoubleEndedIterator<Item = &'a [u8]>,
 ) -> IpAddr {
     let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
-    if !is_trusted(&peer) {
-        return peer;
-    }
+    let mut said = lines.rev().flat_map(|line| forwarded::from_the_right(kind, line));
     let mut client = peer;
-    for part in header_values.iter().rev().flat_map(|value| value.rsplit(',')) {
-        let text = match kind {
-            ProxyHeader::XForwardedFor => Some(part.trim()),
-            ProxyHeader::Forwarded => part.split(';').find_map(|pair| {
-                let (name, value) = pair.trim().split_once('=')?;
-                name.eq_ignore_ascii_case("for").then(|| value.trim_matches('"'))
-            }),
-        };
-        // What cannot be read cannot be trusted to be a proxy: the nearest known one counts.
-        let Some(ip) = text.and_then(parse_address) else { break };
+    while is_trusted(&client) {
+        let Some(Some(ip)) = said.next() else { break };
         client = ip;
-        if !is_trusted(&ip) {
-            break;
-        }
     }
     client
-}
-
-fn parse_address(text: &str) -> Option<IpAddr> {
-    let bare = text.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(ip, _)| ip);
-    let ip: IpAddr = bare
-        .unwrap_or(text)
-        .parse()
-        .ok()
-        .or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()))?;
-    Some(ip.to_canonical())
 }
 
 /// What limits per client are counted on: the address, or the /64 that one IPv6 client has for
@@ -199,7 +180,8 @@ mod tests {
     fn only_trusted_proxies_are_believed_and_only_the_rightmost_stranger_counts() {
         let trusted = ["10.0.0.0/8".parse().unwrap()];
         let of = |peer: &str, kind, values: &[&str]| {
-            client_address(peer.parse().unwrap(), &trusted, kind, values).to_string()
+            let lines = values.iter().map(|value| value.as_bytes());
+            client_address(peer.parse().unwrap(), &trusted, kind, lines).to_string()
         };
         let xff = ProxyHeader::XForwardedFor;
         assert_eq!(of("1.2.3.4", xff, &["6.6.6.6"]), "1.2.3.4");

@@ -6,17 +6,12 @@ mod command;
 mod credentials;
 mod otlp;
 pub mod pem;
+mod proxies;
 mod redis_url;
 mod source;
 pub mod table;
 
-use std::{
-    fmt,
-    net::{IpAddr, SocketAddr},
-    num::NonZeroU32,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use url::Url;
@@ -241,7 +236,7 @@ impl Config {
             history_key,
             deliver,
             origins,
-            trusted_proxies: proxies(values)?,
+            trusted_proxies: proxies::trusted(values)?,
             proxy_header: values.choice(
                 "SCANLOGIN_PROXY_HEADER",
                 &[
@@ -391,23 +386,6 @@ fn base_url(name: &'static str, text: &str) -> Result<Url, ConfigError> {
         return Err(bad(format!("'{text}' must not have a query, a fragment or a user")));
     }
     Ok(url)
-}
-
-fn proxies(values: &Values) -> Result<Vec<IpNet>, ConfigError> {
-    let Some(text) = values.get("SCANLOGIN_TRUSTED_PROXIES")? else { return Ok(Vec::new()) };
-    text.split(',')
-        .map(str::trim)
-        .map(|part| {
-            part.parse::<IpNet>().or_else(|_| part.parse::<IpAddr>().map(IpNet::from)).map_err(
-                |_| {
-                    ConfigError::new(
-                        "SCANLOGIN_TRUSTED_PROXIES",
-                        format!("'{part}' is not a network in CIDR form"),
-                    )
-                },
-            )
-        })
-        .collect()
 }
 
 fn log_filter(values: &Values) -> Result<String, ConfigError> {

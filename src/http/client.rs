@@ -5,7 +5,10 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use actix_web::{HttpRequest, http::header};
+use actix_web::{
+    HttpRequest,
+    http::header::{self, HeaderValue},
+};
 
 use crate::{
     config::{Config, ProxyHeader, host_is_served},
@@ -32,14 +35,12 @@ impl Client {
             ProxyHeader::XForwardedFor => header::X_FORWARDED_FOR,
             ProxyHeader::Forwarded => header::FORWARDED,
         };
-        let values: Vec<&str> =
-            head.headers.get_all(name).filter_map(|value| value.to_str().ok()).collect();
-        let trusted = config.trusted_proxies.iter().any(|network| network.contains(&peer));
-        if !values.is_empty() && !trusted {
+        let lines = || head.headers.get_all(&name).map(HeaderValue::as_bytes);
+        let trusted = &config.trusted_proxies;
+        if lines().next().is_some() && !trusted.iter().any(|network| network.contains(&peer)) {
             warn_once();
         }
-        let ip =
-            origin::client_address(peer, &config.trusted_proxies, config.proxy_header, &values);
+        let ip = origin::client_address(peer, trusted, config.proxy_header, lines());
         Self { ip, peer, request: request.clone() }
     }
 

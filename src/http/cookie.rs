@@ -14,15 +14,16 @@ const NAME: &str = "__Host-scanlogin";
 /// Browsers forget larger ones: name, value and attributes (RFC 6265bis, 5.6).
 const MAX_COOKIE: usize = 4096;
 
-/// The web token that a browser brings.
+/// The web token that a browser brings. Cookies are bytes: one of another application of this host,
+/// which may hold any, hides ours no more than it hides the others. And a name is exact: where more
+/// than blanks were trimmed, a cookie could be planted that browsers do not take for `__Host-`.
 pub(super) fn token(request: &HttpRequest) -> Option<String> {
-    let cookies = request.headers().get_all(header::COOKIE);
-    cookies
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(Cookie::split_parse)
-        .filter_map(Result::ok)
-        .find(|cookie| cookie.name() == NAME)
-        .map(|cookie| cookie.value().to_owned())
+    let lines = request.headers().get_all(header::COOKIE);
+    lines
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+        .filter_map(|pair| str::from_utf8(pair.trim_ascii()).ok()?.split_once('='))
+        .find(|(name, _)| *name == NAME)
+        .map(|(_, value)| value.to_owned())
 }
 
 /// `Set-Cookie` for a token that lasts for `seconds`.
@@ -56,7 +57,31 @@ fn cookie(value: &str, seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::test::TestRequest;
+
     use super::*;
+
+    #[test]
+    fn no_other_cookie_hides_the_token_or_is_taken_for_it() {
+        let found = |lines: &[&[u8]]| {
+            let request = lines.iter().fold(TestRequest::default(), |request, line| {
+                let value = HeaderValue::from_bytes(line).expect("bytes of a header");
+                request.append_header((header::COOKIE, value))
+            });
+            token(&request.to_http_request())
+        };
+        let some = Some("a.b-c_d".to_owned());
+        assert_eq!(found(&[b"theme=dark; __Host-scanlogin=a.b-c_d"]), some);
+        assert_eq!(found(&[b"name=\xe4; __Host-scanlogin=a.b-c_d; city=K\xc3\xb6ln"]), some);
+        assert_eq!(found(&[b"name=\xe4", b"__Host-scanlogin=a.b-c_d"]), some);
+        assert_eq!(found(&[b"noname;;=;__Host-scanlogin=a.b-c_d"]), some);
+        // A browser lets any host of the site set these: none begins with `__Host-` there.
+        for planted in
+            ["\u{2000}__Host-scanlogin=x", "\u{a0}__Host-scanlogin=x", "__host-scanlogin=x"]
+        {
+            assert_eq!(found(&[planted.as_bytes()]), None, "{planted:?}");
+        }
+    }
 
     #[test]
     fn no_script_and_no_other_host_can_have_it() {

@@ -245,12 +245,12 @@ fn handshake_error(error: &HandshakeError) -> ApiError {
 }
 
 fn wanted(request: &HttpRequest, config: &Config) -> Result<Wanted, ApiError> {
-    let offered: Vec<&str> = request
+    // Bytes: what is offered and is no text is offered all the same, and is none that we know.
+    let offered: Vec<&[u8]> = request
         .headers()
         .get_all(header::SEC_WEBSOCKET_PROTOCOL)
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
         .collect();
     let protocol = match &offered[..] {
         [] if config.match_when == MatchWhen::Always => {
@@ -258,7 +258,7 @@ fn wanted(request: &HttpRequest, config: &Config) -> Result<Wanted, ApiError> {
             return Err(ApiError::Malformed(what));
         }
         [] => Protocol::Plain,
-        offered if offered.contains(&SUBPROTOCOL) => Protocol::Json,
+        offered if offered.contains(&SUBPROTOCOL.as_bytes()) => Protocol::Json,
         _ => return Err(ApiError::Malformed("No sub-protocol that is known: scanlogin.v1")),
     };
     if protocol == Protocol::Plain && config.deliver == Deliver::Ticket {

@@ -89,6 +89,8 @@ async fn each_wrong_value_names_its_variable_what_was_wrong_and_an_example() {
         ("ALLOWED_ORIGINS", "https://a.example,,", "not an origin"),
         ("TRUSTED_PROXIES", "10.0.0.0/33", "CIDR"),
         ("TRUSTED_PROXIES", "my-proxy", "CIDR"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,,2001:db8::/129", "'2001:db8::/129' is not a network"),
+        ("TRUSTED_PROXIES", " , ", "names no network"),
         ("PROXY_HEADER", "x-real-ip", "x-forwarded-for, forwarded"),
         ("MAX_WAITING", "0", "1 to"),
         ("CONNECTS_PER_MINUTE", "-1", "whole number"),

@@ -374,6 +374,7 @@ async fn what_is_no_socket_and_what_does_not_exist_is_said_in_json() {
         assert_eq!(refused(&service, Some(protocol), &[]).await, (400, -5), "{protocol}");
     }
     Raw::upgraded(service.address, Some("chat, scanlogin.v1")).await;
+    Raw::upgraded(service.address, Some("\u{e4}, scanlogin.v1")).await;
     let upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket")];
     let with = |more| [&upgrade[..], more].concat();
     let key = ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
@@ -381,6 +382,11 @@ async fn what_is_no_socket_and_what_does_not_exist_is_said_in_json() {
         ("GET", with(&[key]), (400, -5)),
         ("GET", with(&[key, ("Sec-WebSocket-Version", "12")]), (400, -5)),
         ("GET", with(&[("Sec-WebSocket-Version", "13")]), (400, -5)),
+        (
+            "GET",
+            with(&[key, ("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Protocol", "\u{e4}")]),
+            (400, -5),
+        ),
         ("POST", with(&[key, ("Sec-WebSocket-Version", "13")]), (405, -5)),
     ] {
         let answer = call(&service, method, "/ws", &headers).await;

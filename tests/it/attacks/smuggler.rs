@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::helpers::{
     PATIENCE, Phone, Service, Settings,
+    haproxy::HaProxy,
     nginx::Nginx,
     raw::{Raw, frame, text_frame},
 };
@@ -341,8 +342,17 @@ async fn nobody_speaks_past_nginx() {
     for buffering in ["", "proxy_request_buffering off;"] {
         let service = Service::start(settings.clone()).await;
         // Only what goes past the proxy gets past its rules.
-        let rules = format!("{buffering} location = /stream/poll {{ return 403; }}");
-        let nginx = Nginx::with(&[service.address], &rules).await;
+        let rules = format!("{buffering} if ($uri = /stream/poll) {{ return 403; }}");
+        let nginx = Nginx::start_with(&[service.address], &rules).await;
         smuggle(nginx.address, &service, 30).await;
     }
+}
+
+#[tokio::test]
+async fn nobody_speaks_past_haproxy() {
+    let settings = Settings::embedded().with("TRUSTED_PROXIES", "127.0.0.0/8");
+    let service = Service::start(settings).await;
+    let rules = ["option forwardfor", "http-request deny if { path /stream/poll }"];
+    let haproxy = HaProxy::start(&[service.address], &rules).await;
+    smuggle(haproxy.address, &service, 30).await;
 }

@@ -8,11 +8,12 @@ use std::path::Path;
 use proptest::{
     collection::vec,
     prelude::{ProptestConfig, Strategy, any, prop_oneof, proptest},
+    sample::select,
 };
 
 type Property = fn(&[u8]);
 
-const PROPERTIES: [(&str, Property); 7] = [
+const PROPERTIES: [(&str, Property); 8] = [
     ("frames", properties::frames),
     ("messages", properties::messages),
     ("bodies", properties::bodies),
@@ -20,6 +21,7 @@ const PROPERTIES: [(&str, Property); 7] = [
     ("keys", properties::keys),
     ("settings", properties::settings),
     ("headers", properties::headers),
+    ("forwarded", properties::forwarded),
 ];
 
 #[test]
@@ -44,6 +46,17 @@ fn anything() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// Pieces of what proxies write, in any order.
+fn forwarded() -> impl Strategy<Value = Vec<u8>> {
+    const MARKS: [&[u8]; 10] =
+        [b"for=", b"For=", b"host=", b";", b",", b", ", b"\"", b"\"", b"\\", b"\n"];
+    const NODES: [&[u8]; 6] =
+        [b"10.0.0.2", b"203.0.113.5", b"[2001:db8::1]", b"unknown", b"_x", b":80"];
+    const OTHERS: [&[u8]; 5] = [b" ", b"=", b"x", b"\xff", b"\x7f"];
+    let piece = prop_oneof![select(&MARKS), select(&NODES), select(&OTHERS)];
+    vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
 
@@ -52,6 +65,11 @@ proptest! {
         for (_, property) in PROPERTIES {
             property(&data);
         }
+    }
+
+    #[test]
+    fn no_header_of_a_clients_moves_or_hides_what_a_proxy_appended(data in forwarded()) {
+        properties::forwarded(&data);
     }
 
     #[test]

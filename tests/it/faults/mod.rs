@@ -15,6 +15,7 @@ mod late_resume;
 mod mechanisms;
 mod redis_dies;
 mod rolling;
+mod script;
 mod sentinel;
 mod store_away;
 mod storm;

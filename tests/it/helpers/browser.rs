@@ -10,11 +10,11 @@ use tokio_tungstenite::{
     tungstenite::{
         self, ClientRequestBuilder, Message,
         http::Uri,
-        protocol::{CloseFrame, frame::coding::CloseCode},
+        protocol::{CloseFrame, Role, frame::coding::CloseCode},
     },
 };
 
-use super::{PATIENCE, contract};
+use super::{PATIENCE, contract, raw::Raw};
 
 pub(crate) struct Browser {
     pub(crate) socket: WebSocketStream<TcpStream>,
@@ -79,6 +79,13 @@ impl Browser {
             }
             Err(error) => panic!("neither a socket nor a refusal: {error}"),
         }
+    }
+
+    /// A browser of the JSON protocol with these lines in its request's head, which need not be text.
+    pub(crate) async fn open_raw(address: SocketAddr, lines: &[u8]) -> Self {
+        let lines = [lines, b"Sec-WebSocket-Protocol: scanlogin.v1\r\n"].concat();
+        let stream = Raw::upgraded_with(address, &lines).await.0;
+        Self { socket: WebSocketStream::from_raw_socket(stream, Role::Client, None).await }
     }
 
     /// A browser of the plain protocol, and its key.

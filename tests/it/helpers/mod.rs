@@ -4,6 +4,7 @@ pub(crate) mod browser;
 pub(crate) mod cluster;
 pub(crate) mod contract;
 pub(crate) mod events;
+pub(crate) mod haproxy;
 pub(crate) mod nginx;
 pub(crate) mod pem;
 pub(crate) mod phone;

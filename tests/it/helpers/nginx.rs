@@ -17,13 +17,16 @@ pub(crate) struct Nginx {
 }
 
 impl Nginx {
-    /// Starts one that hands each connection to the next of these.
+    /// Starts one that hands each connection to the next of these, and appends to
+    /// `X-Forwarded-For`.
     pub(crate) async fn start(upstreams: &[SocketAddr]) -> Self {
-        Self::with(upstreams, "").await
+        let appends = "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;";
+        Self::start_with(upstreams, appends).await
     }
 
-    /// The same, with these further directives.
-    pub(crate) async fn with(upstreams: &[SocketAddr], directives: &str) -> Self {
+    /// The same with these directives of its `location`: what it says about a client is the test's
+    /// subject.
+    pub(crate) async fn start_with(upstreams: &[SocketAddr], directives: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let path = directory.path().join("nginx.conf");
@@ -72,14 +75,13 @@ fn config(address: SocketAddr, upstreams: &[SocketAddr], directives: &str) -> St
              upstream scanlogin {{ {servers} }}
              server {{
                  listen {address};
-                 {directives}
                  location / {{
                      proxy_pass http://scanlogin;
                      proxy_http_version 1.1;
                      proxy_set_header Host $http_host;
                      proxy_set_header Upgrade $http_upgrade;
                      proxy_set_header Connection $connection_upgrade;
-                     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+                     {directives}
                      proxy_read_timeout 120s;
                      proxy_next_upstream error timeout http_503 non_idempotent;
                  }}

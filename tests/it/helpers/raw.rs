@@ -61,14 +61,19 @@ impl Raw {
 
     /// A WebSocket of which nothing but the answer's head has been read.
     pub(crate) async fn upgraded(address: SocketAddr, protocol: Option<&str>) -> Self {
-        let mut raw = Self::connect(address).await;
         let protocol = protocol.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n"));
-        let head = format!(
-            "GET /ws HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{}\r\n",
-            protocol.unwrap_or_default()
-        );
-        raw.send(head.as_bytes()).await.expect("the head is taken");
+        let lines = format!("Host: {address}\r\n{}", protocol.unwrap_or_default());
+        Self::upgraded_with(address, lines.as_bytes()).await
+    }
+
+    /// The same with these lines in its head, which need not be text: `Host` and each line's end
+    /// are among them.
+    pub(crate) async fn upgraded_with(address: SocketAddr, lines: &[u8]) -> Self {
+        let mut raw = Self::connect(address).await;
+        let upgrade = b"GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        let head = [&upgrade[..], lines, b"\r\n"].concat();
+        raw.send(&head).await.expect("the head is taken");
         let mut answer = Vec::new();
         while !answer.ends_with(b"\r\n\r\n") {
             let byte = timeout(PATIENCE, raw.0.read_u8()).await.expect("an answer in time");

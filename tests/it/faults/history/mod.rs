@@ -131,19 +131,31 @@ async fn left_in_redis(world: &World, stories: &[Story]) -> Vec<String> {
     wrong
 }
 
+/// How tests/faults says which seeds to run: how many, the first, and how many at once.
+pub(super) const VARIABLES: [&str; 3] = ["FAULT_SEEDS", "FAULT_FROM", "FAULT_AT_ONCE"];
+
+/// A variable that is not set is the default; one that is no number would otherwise look like it.
 #[expect(clippy::disallowed_methods, reason = "how tests/faults says which seeds to run")]
 fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    use std::env::{VarError, var};
+    let text = match var(name) {
+        Ok(text) => text,
+        Err(VarError::NotPresent) => return default,
+        Err(VarError::NotUnicode(bytes)) => bytes.to_string_lossy().into_owned(),
+    };
+    text.parse().unwrap_or_else(|error| panic!("{name} is '{text}', not a whole number: {error}"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_history_under_random_faults_keeps_the_rules() {
-    let (count, from) = (number("FAULT_SEEDS", 3), number("FAULT_FROM", 1));
-    let at_once = number("FAULT_AT_ONCE", 3) as usize;
+    let [seeds, from, at_once] = VARIABLES;
+    let (count, from, at_once) = (number(seeds, 3), number(from, 1), number(at_once, 3));
+    let end = from.checked_add(count).expect("FAULT_FROM and FAULT_SEEDS make a seed");
+    assert!(count > 0 && at_once > 0, "FAULT_SEEDS and FAULT_AT_ONCE are at least 1");
     let start = phone::now();
-    let found: Vec<_> = stream::iter(from..from + count)
+    let found: Vec<_> = stream::iter(from..end)
         .map(|seed| async move { tokio::spawn(violations(seed)).await.expect("no panic") })
-        .buffer_unordered(at_once.max(1))
+        .buffer_unordered(at_once as usize)
         .collect()
         .await;
     let found: Vec<String> = found.into_iter().flatten().collect();
