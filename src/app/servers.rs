@@ -163,3 +163,52 @@ fn bound(address: SocketAddr, together: bool) -> io::Result<Socket> {
 pub(super) async fn stop(server: Acceptors, admin: Acceptors, gracefully: bool) {
     tokio::join!(server.stop(gracefully), admin.stop(gracefully));
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::{HttpResponse, web};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
+
+    use super::*;
+
+    /// An application in which every path answers 101, served on both paths.
+    async fn served() -> (Acceptors, SocketAddr, Arc<Metrics>) {
+        let metrics = Arc::new(Metrics::new());
+        let connections = Arc::new(OpenConnections::new(Port::Public, 100, metrics.clone()));
+        let listeners = bind_each("LISTEN", "127.0.0.1:0".parse().unwrap(), "", 1).unwrap();
+        let address = listeners[0].local_addr().unwrap();
+        let part = (Part::Server, &Crash::default());
+        let server = Acceptors::start(listeners, &connections, part, |stopping| {
+            let app = || {
+                let app = App::new().default_service(web::to(async || {
+                    HttpResponse::SwitchingProtocols().upgrade("websocket").finish()
+                }));
+                map_config(app, |()| AppConfig::default())
+            };
+            bounded(stopping)
+                .upgrade(UpgradeFactory::new(Bounded::upgrade(app())))
+                .finish(Bounded::ordinary(app()))
+        });
+        (server.unwrap(), address, metrics)
+    }
+
+    #[actix_rt::test]
+    async fn a_handler_that_answers_101_without_a_socket_is_a_400_that_closes() {
+        let (_server, address, metrics) = served().await;
+        for upgrade in ["", "Connection: Upgrade\r\nUpgrade: websocket\r\n"] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let head = format!("GET / HTTP/1.1\r\nHost: x\r\n{upgrade}\r\n");
+            stream.write_all(head.repeat(2).as_bytes()).await.unwrap();
+            let mut heard = String::new();
+            stream.read_to_string(&mut heard).await.unwrap();
+            assert!(heard.starts_with("HTTP/1.1 400 "), "{heard}");
+            assert_eq!(heard.matches("HTTP/1.1 4").count(), 1, "{heard}");
+            assert!(heard.contains("connection: close"), "{heard}");
+        }
+        let text = metrics.render();
+        assert!(text.contains("scanlogin_sockets_refused_total{reason=\"handshake\"} 1"), "{text}");
+    }
+}

@@ -279,3 +279,143 @@ impl Progress {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// A connection whose first request, with this body, has been answered in full.
+    fn answered(begin: Instant, came: &[u8], body: Body) -> Progress {
+        let mut progress = Progress::new(begin);
+        progress.read(came, || begin);
+        assert!(progress.request(body));
+        progress.body_was_read();
+        assert!(!progress.answered(false, begin));
+        assert!(!progress.flushed(|| begin));
+        progress
+    }
+
+    #[test]
+    fn every_head_has_five_seconds_from_its_first_byte() {
+        let begin = Instant::now();
+        let mut progress = Progress::new(begin);
+        assert_eq!(progress.end(), Some(begin + seconds(5)));
+        progress.read(b"GET", || begin + seconds(4));
+        assert_eq!(progress.end(), Some(begin + seconds(5)), "the first byte counts");
+        let mut progress = answered(begin, GET, Body::None);
+        assert_eq!(progress.end(), Some(begin + seconds(10)), "silence");
+        progress.read(b"G", || begin + seconds(9));
+        assert_eq!(progress.end(), Some(begin + seconds(14)), "it has its own time");
+        progress.read(b"E", || begin + seconds(13));
+        assert_eq!(progress.end(), Some(begin + seconds(14)));
+        assert_eq!(progress.expire(), Ended::SlowHead);
+        assert_eq!(progress.reading(), Reading::Over);
+    }
+
+    #[test]
+    fn a_head_that_has_begun_behind_another_has_five_seconds_as_well() {
+        let begin = Instant::now();
+        for (came, body, leftover) in [
+            (GET.to_vec(), Body::None, false),
+            ([GET, b"GET /"].concat(), Body::None, true),
+            ([GET, b"abc"].concat(), Body::Length(3), false),
+            ([GET, b"abcGET"].concat(), Body::Length(3), true),
+            // What cannot be told is taken for a beginning.
+            ([GET, b"0\r\n\r\n"].concat(), Body::Chunked, true),
+            (b"GET / HTTP/1.1\nHost: x\n\n".to_vec(), Body::None, true),
+        ] {
+            let mut progress = answered(begin, &came, body);
+            let end = begin + seconds(if leftover { 5 } else { 10 });
+            assert_eq!(progress.end(), Some(end), "{came:?}");
+            progress.read(b"x", || begin + seconds(4));
+            let end = begin + seconds(if leftover { 5 } else { 9 });
+            assert_eq!(progress.end(), Some(end), "{came:?}");
+        }
+        // Of two requests that came together, the second one's end cannot be told.
+        let mut progress = Progress::new(begin);
+        progress.read(&GET.repeat(2), || begin);
+        for _ in 0..2 {
+            assert!(progress.request(Body::None));
+            progress.answered(false, begin);
+        }
+        progress.flushed(|| begin);
+        assert_eq!(progress.end(), Some(begin + seconds(5)));
+    }
+
+    #[test]
+    fn a_request_has_no_end_of_its_own_and_its_answer_has() {
+        let begin = Instant::now();
+        let mut progress = Progress::new(begin);
+        progress.read(GET, || begin);
+        progress.request(Body::None);
+        assert_eq!(progress.end(), None, "who serves it bounds it");
+        progress.answered(true, begin);
+        assert!(!progress.flushed(|| begin), "a stream goes on");
+        assert_eq!(progress.end(), None);
+        progress.stream_ended(begin);
+        assert_eq!(progress.end(), Some(begin + seconds(30)));
+        progress.is_stalled(begin);
+        progress.is_stalled(begin + seconds(3));
+        assert_eq!(progress.end(), Some(begin + seconds(10)), "from when it stalled");
+        progress.wrote();
+        assert_eq!(progress.end(), Some(begin + seconds(30)));
+        progress.is_stalled(begin);
+        assert_eq!(progress.expire(), Ended::SlowReader);
+    }
+
+    #[test]
+    fn an_unread_body_closes_and_nothing_behind_it_is_served() {
+        let begin = Instant::now();
+        for body in [Body::Length(1), Body::Chunked] {
+            let mut progress = Progress::new(begin);
+            progress.read(GET, || begin);
+            assert!(progress.request(body));
+            assert_eq!(progress.reading(), Reading::Go);
+            assert!(progress.answered(false, begin), "it says so");
+            assert_eq!(progress.reading(), Reading::Drop);
+            assert!(!progress.request(Body::None));
+            assert!(progress.flushed(|| begin), "our side is closed");
+            assert_eq!(progress.end(), Some(begin + seconds(2)));
+            progress.read(b"more", || begin);
+            assert_eq!((progress.reading(), progress.expire()), (Reading::Drop, Ended::Closed));
+        }
+    }
+
+    #[test]
+    fn what_comes_behind_a_request_is_bounded_whether_it_came_with_it_or_later() {
+        let begin = Instant::now();
+        let behind = vec![b'x'; MAX_BEYOND as usize + 1];
+        let mut progress = Progress::new(begin);
+        progress.read(&[GET, &behind].concat(), || begin);
+        progress.request(Body::None);
+        assert_eq!(progress.reading(), Reading::Pause);
+        progress.answered(false, begin);
+        progress.flushed(|| begin);
+        assert_eq!(progress.reading(), Reading::Go, "the next head may be among it");
+        let mut progress = Progress::new(begin);
+        progress.read(GET, || begin);
+        progress.request(Body::Length(8192));
+        progress.read(&behind, || begin);
+        assert_eq!(progress.reading(), Reading::Go, "a body is owed");
+        progress.body_was_read();
+        assert_eq!(progress.reading(), Reading::Pause);
+    }
+
+    #[test]
+    fn a_head_that_is_too_large_is_looked_at_once_before_it_is_cut() {
+        let begin = Instant::now();
+        let mut progress = Progress::new(begin);
+        progress.read(&vec![b'x'; MAX_READ], || begin);
+        assert_eq!(progress.reading(), Reading::Go);
+        progress.read(b"x", || begin);
+        assert_eq!(progress.reading(), Reading::Yield);
+        assert_eq!(progress.reading(), Reading::TooLarge);
+        assert_eq!(progress.reading(), Reading::Over);
+    }
+}

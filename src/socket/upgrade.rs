@@ -10,7 +10,7 @@ use std::{cell::RefCell, fmt::Display, marker::PhantomData, rc::Rc};
 
 use actix_codec::{Encoder, Framed};
 use actix_http::{
-    Request, Response, StatusCode,
+    ConnectionType, Request, Response, StatusCode,
     body::{BodySize, BoxBody, MessageBody},
     h1,
 };
@@ -143,6 +143,7 @@ async fn serve(mut response: Response<BoxBody>, framed: Framed<GuardedStream, h1
     if hook.is_none() && response.status() == StatusCode::SWITCHING_PROTOCOLS {
         tracing::error!("an answer switched protocols without a socket");
         response = ApiError::NotUpgraded.response().into();
+        response.head_mut().set_connection_type(ConnectionType::Close);
     }
     let mut body = None;
     let response = response.map_body(|_, taken| body = Some(taken));
