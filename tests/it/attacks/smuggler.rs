@@ -12,7 +12,7 @@ use proptest::{
 use tokio::time::timeout;
 
 use crate::helpers::{
-    PATIENCE, Phone, Service, Settings,
+    Browser, PATIENCE, Phone, Service, Settings,
     haproxy::HaProxy,
     nginx::Nginx,
     raw::{Raw, frame, text_frame},
@@ -346,6 +346,49 @@ async fn nobody_speaks_past_nginx() {
         let nginx = Nginx::start_with(&[service.address], &rules).await;
         smuggle(nginx.address, &service, 30).await;
     }
+}
+
+#[tokio::test]
+async fn the_documented_proxies_hand_on_a_websockets_upgrade_and_no_other() {
+    let settings = Settings::embedded().with("TRUSTED_PROXIES", "127.0.0.0/8");
+    let service = Service::start(settings).await;
+    let nginx = Nginx::documented([service.address; 2]).await;
+    let haproxy = HaProxy::documented([(service.address, service.admin_address); 2]).await;
+    for address in [nginx.address, haproxy.address] {
+        let (mut browser, key) = Browser::plain(address).await;
+        assert_eq!(Phone::of(address, "alice").scan(&key).await.codes(), (200, 100));
+        assert!(browser.text().await.len() > 100);
+        let many = Handshake::good().with("Upgrade", &["h2c, websocket"]);
+        let mut raw = Raw::connect(address).await;
+        raw.send(&many.bytes()).await.unwrap();
+        let status = head(&mut raw).await.status;
+        assert!([400, 426].contains(&status), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn the_documented_proxies_bound_the_connections_of_an_address() {
+    const MOST: usize = 200;
+    let settings = Settings::embedded().with("TRUSTED_PROXIES", "127.0.0.0/8");
+    let service = Service::start(settings).await;
+    let nginx = Nginx::documented([service.address; 2]).await;
+    let mut open = Vec::new();
+    for _ in 0..MOST {
+        open.push(Browser::plain(nginx.address).await);
+    }
+    let mut raw = Raw::connect(nginx.address).await;
+    raw.send(&Handshake::good().bytes()).await.unwrap();
+    assert_eq!(head(&mut raw).await.status, 429, "one too many");
+    drop(open);
+
+    let haproxy = HaProxy::documented([(service.address, service.admin_address); 2]).await;
+    let mut open = Vec::new();
+    for _ in 0..MOST {
+        open.push(Browser::plain(haproxy.address).await);
+    }
+    let mut raw = Raw::connect(haproxy.address).await;
+    let _ = raw.send(&Handshake::good().bytes()).await;
+    assert_eq!(raw.rest(PATIENCE).await.expect("the end"), b"", "one too many");
 }
 
 #[tokio::test]

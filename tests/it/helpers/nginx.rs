@@ -36,6 +36,32 @@ impl Nginx {
         Self { address, child, directory }
     }
 
+    /// Starts one as docs/nginx.conf has it, but for names, ports and folders.
+    pub(crate) async fn documented(upstreams: [SocketAddr; 2]) -> Self {
+        let text = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/nginx.conf");
+        let mut text = std::fs::read_to_string(text).expect("a file");
+        let directory = tempfile::tempdir().expect("a directory");
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let folder = directory.path().display().to_string();
+        for (documented, here) in [
+            ("scanlogin-a:8080", upstreams[0].to_string()),
+            ("scanlogin-b:8080", upstreams[1].to_string()),
+            ("listen 8080", format!("listen {address}")),
+            ("/tmp/", format!("{folder}/")),
+            ("worker_processes auto;", "daemon off; master_process off;".into()),
+            ("worker_rlimit_nofile 200000;", String::new()),
+            ("access_log /dev/stdout scanlogin;", "access_log off;".into()),
+            ("worker_connections 65536", "worker_connections 4096".into()),
+        ] {
+            assert!(text.contains(documented), "{documented} is not in docs/nginx.conf");
+            text = text.replace(documented, &here);
+        }
+        std::fs::write(directory.path().join("nginx.conf"), text).expect("a file");
+        let child = spawn(&directory);
+        eventually("nginx listens", || async { TcpStream::connect(address).await.ok() }).await;
+        Self { address, child, directory }
+    }
+
     /// SIGKILL: all its connections end, on both sides.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it was running");
