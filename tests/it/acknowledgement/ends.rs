@@ -10,6 +10,7 @@ use super::{RECEIVED, counted, done, scanned, silent, state, text, told};
 use crate::helpers::{
     Browser, Closed, PATIENCE, Phone, RedisServer, Service, Settings, both, eventually,
     phone::verify,
+    proxy::Proxy,
     raw::{Raw, frame, text_frame},
 };
 
@@ -211,6 +212,28 @@ async fn a_drain_does_not_wait_for_who_answers_nothing() {
         let ended = timeout(PATIENCE, drained).await;
         ended.unwrap_or_else(|_| panic!("it never ended: {json} {early}")).expect("it ends well");
     }
+}
+
+#[tokio::test]
+async fn nor_for_whom_it_finds_approved_as_its_turn_comes() {
+    let redis = RedisServer::start().await;
+    let proxy = Proxy::to_port(redis.port);
+    let options = Options { clock: Clock::manual(Clock::system().now()), ..Options::default() };
+    let settings = Settings::redis(&redis).with("RESUME_SECONDS", "300").with("WORKERS", "1");
+    let other = Service::start(settings.clone()).await;
+    let settings = settings.with("REDIS_URL", &proxy.redis_url());
+    let service = Service::with_options(settings, options).await;
+    let (mut browser, key) = silent(service.address, false).await;
+    proxy.hold();
+    scanned(&Phone::of(other.address, "alice"), &key).await;
+    let before = proxy.sent();
+    let drained = tokio::spawn(service.drained());
+    eventually("it wants to end the login", || async { (proxy.sent() > before).then_some(()) })
+        .await;
+    proxy.restore();
+    pushed(&mut browser, false).await;
+    assert_eq!(browser.frame().await, None, "the end, and nothing before");
+    timeout(PATIENCE, drained).await.expect("it ends").expect("it ends well");
 }
 
 #[tokio::test]
