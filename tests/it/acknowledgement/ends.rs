@@ -6,9 +6,9 @@ use std::time::Duration;
 use scanlogin::{app::Options, clock::Clock};
 use tokio::time::timeout;
 
-use super::{RECEIVED, counted, done, scanned, silent, state, text, told};
+use super::{RECEIVED, counted, done, on_both, scanned, silent, state, text, told};
 use crate::helpers::{
-    Browser, Closed, PATIENCE, Phone, RedisServer, Service, Settings, both, eventually,
+    Browser, Closed, PATIENCE, Phone, RedisServer, Service, Settings, eventually,
     phone::verify,
     proxy::Proxy,
     raw::{Raw, frame, text_frame},
@@ -41,9 +41,10 @@ async fn pushed(browser: &mut Raw, json: bool) -> String {
 
 #[tokio::test]
 async fn who_answers_nothing_is_listened_to_until_the_collecting_is_over() {
-    for (service, _redis) in both(|settings| settings.with("RESUME_SECONDS", "7")).await {
+    let until = |settings: Settings| settings.with("RESUME_SECONDS", "10");
+    on_both(until, async |service| {
         let at = service.address;
-        for json in [false, true] {
+        let one = async |json| {
             let phone = Phone::of(at, if json { "alice" } else { "bob" });
             let (mut browser, key) = silent(at, json).await;
             let claim = scanned(&phone, &key).await;
@@ -51,30 +52,36 @@ async fn who_answers_nothing_is_listened_to_until_the_collecting_is_over() {
             // Longer than a Close is waited for, and its socket lingers, otherwise.
             let more = timeout(Duration::from_millis(4500), browser.frame()).await;
             assert!(more.is_err(), "neither a word nor the end: {more:?}");
-            assert_eq!(waiting(&service).await, 1.0);
+            assert_eq!(waiting(service).await, 2.0);
             assert_eq!(state(&phone, &claim, 0).await, "approved");
             assert_eq!(verify(at, &token).await.status, 200);
             assert_eq!(browser.frame().await, None, "the end, and nothing before");
             assert_eq!(state(&phone, &claim, 10).await, "undelivered");
-            nobody_is_there(&service).await;
-        }
-        counted(&[&service], "undelivered", 2.0).await;
-    }
+        };
+        tokio::join!(one(false), one(true));
+        nobody_is_there(service).await;
+        counted(&[service], "undelivered", 2.0).await;
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_plain_line_that_ends_without_an_answer_has_lost_its_token() {
-    for (service, _redis) in both(|settings| settings).await {
-        let at = service.address;
-        let phone = Phone::of(at, "alice");
-        let (mut browser, key) = silent(at, false).await;
-        let claim = scanned(&phone, &key).await;
-        let token = pushed(&mut browser, false).await;
-        drop(browser);
-        assert_eq!(state(&phone, &claim, 10).await, "undelivered");
-        assert_eq!(verify(at, &token).await.status, 401);
-        counted(&[&service], "undelivered", 1.0).await;
-    }
+    on_both(
+        |settings| settings,
+        async |service| {
+            let at = service.address;
+            let phone = Phone::of(at, "alice");
+            let (mut browser, key) = silent(at, false).await;
+            let claim = scanned(&phone, &key).await;
+            let token = pushed(&mut browser, false).await;
+            drop(browser);
+            assert_eq!(state(&phone, &claim, 10).await, "undelivered");
+            assert_eq!(verify(at, &token).await.status, 401);
+            counted(&[service], "undelivered", 1.0).await;
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -170,22 +177,26 @@ async fn who_has_come_back_elsewhere_is_not_listened_to_for_long_and_what_it_say
 
 #[tokio::test]
 async fn what_a_socket_said_that_was_left_is_known_after_the_collecting_too() {
-    for (service, _redis) in both(|settings| settings.with("RESUME_SECONDS", "4")).await {
-        let at = service.address;
-        let phone = Phone::of(at, "alice");
-        let (mut left, key) = silent(at, true).await;
-        let claim = scanned(&phone, &key).await;
-        left.text().await;
-        let mut again = Browser::resume(at, text(&key, "resume")).await;
-        again.message_of("token").await;
-        drop(again);
-        left.send(&text_frame(RECEIVED)).await.expect("it listens");
-        assert_eq!(left.close().await, 1000);
-        assert_eq!(state(&phone, &claim, 10).await, "delivered");
-        // Counted when the collecting is over, by who held it last.
-        counted(&[&service], "delivered", 1.0).await;
-        assert_eq!(told(at, text(&key, "resume")).await, done());
-    }
+    on_both(
+        |settings| settings.with("RESUME_SECONDS", "4"),
+        async |service| {
+            let at = service.address;
+            let phone = Phone::of(at, "alice");
+            let (mut left, key) = silent(at, true).await;
+            let claim = scanned(&phone, &key).await;
+            left.text().await;
+            let mut again = Browser::resume(at, text(&key, "resume")).await;
+            again.message_of("token").await;
+            drop(again);
+            left.send(&text_frame(RECEIVED)).await.expect("it listens");
+            assert_eq!(left.close().await, 1000);
+            assert_eq!(state(&phone, &claim, 10).await, "delivered");
+            // Counted when the collecting is over, by who held it last.
+            counted(&[service], "delivered", 1.0).await;
+            assert_eq!(told(at, text(&key, "resume")).await, done());
+        },
+    )
+    .await;
 }
 
 /// By a clock that stands still: so a drain ends when nobody is left, and not because it has waited for

@@ -6,6 +6,7 @@ mod stalls;
 
 use std::net::SocketAddr;
 
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::{Duration, sleep};
@@ -22,6 +23,12 @@ const RECEIVED: &str = r#"{"type":"received"}"#;
 
 fn text<'a>(message: &'a Value, field: &str) -> &'a str {
     message[field].as_str().unwrap_or_else(|| panic!("no {field} in {message}"))
+}
+
+/// The same on both stores, side by side: most of it is waiting.
+async fn on_both(change: impl Fn(Settings) -> Settings, test: impl AsyncFn(&Service)) {
+    let services = both(change).await;
+    join_all(services.iter().map(|(service, _)| test(service))).await;
 }
 
 /// A browser that answers nothing by itself, not even a Close, and what it was shown.
@@ -120,77 +127,89 @@ fn altered(resume: &str) -> String {
 
 #[tokio::test]
 async fn a_close_that_is_answered_acknowledges_nothing() {
-    for (service, _redis) in both(|settings| settings.with("RESUME_SECONDS", "7")).await {
-        let at = service.address;
-        let phone = Phone::of(at, "alice");
-        let before = older(at, &phone).await;
-        let (mut browser, key) = Browser::json(at).await;
-        let claim = scanned(&phone, &key).await;
-        let token = browser.message_of("token").await;
-        let collect = token["collect_ms"].as_u64().expect("milliseconds");
-        assert!((4_000..=7_000).contains(&collect), "{collect}");
-        // The helper answers our Close, as every network stack does by itself.
-        assert_eq!(browser.closed().await, Closed::Code(1012), "without 'received', after 2 s");
-        assert_eq!(state(&phone, &claim, 0).await, "approved");
-        assert_eq!(verify(at, text(&token, "token")).await.status, 200);
-        assert_eq!(verify(at, &before).await.status, 200, "nobody has replaced it");
-        let mut again = Browser::resume(at, text(&key, "resume")).await;
-        let second = again.message().await;
-        assert_eq!(second["token"], token["token"]);
-        assert!(second["collect_ms"].as_u64().expect("milliseconds") + 1_900 < collect);
-        assert_eq!(again.closed().await, Closed::Code(1012));
-        assert_eq!(state(&phone, &claim, 10).await, "undelivered");
-        assert_eq!(verify(at, &before).await.status, 200, "it lives");
-        assert_eq!(told(at, text(&key, "resume")).await, expired());
-        counted(&[&service], "undelivered", 1.0).await;
-        counted(&[&service], "delivered", 1.0).await;
-        // Too late to be said.
-        assert_eq!(tell(at, text(&key, "resume"), "received").await.codes(), (404, -1));
-        assert_eq!(state(&phone, &claim, 0).await, "undelivered");
-    }
+    on_both(
+        |settings| settings.with("RESUME_SECONDS", "10"),
+        async |service| {
+            let at = service.address;
+            let phone = Phone::of(at, "alice");
+            let before = older(at, &phone).await;
+            let (mut browser, key) = Browser::json(at).await;
+            let claim = scanned(&phone, &key).await;
+            let token = browser.message_of("token").await;
+            let collect = token["collect_ms"].as_u64().expect("milliseconds");
+            assert!((5_000..=10_000).contains(&collect), "{collect}");
+            // The helper answers our Close, as every network stack does by itself.
+            assert_eq!(browser.closed().await, Closed::Code(1012), "without 'received', after 2 s");
+            assert_eq!(state(&phone, &claim, 0).await, "approved");
+            assert_eq!(verify(at, text(&token, "token")).await.status, 200);
+            assert_eq!(verify(at, &before).await.status, 200, "nobody has replaced it");
+            let mut again = Browser::resume(at, text(&key, "resume")).await;
+            let second = again.message().await;
+            assert_eq!(second["token"], token["token"]);
+            assert!(second["collect_ms"].as_u64().expect("milliseconds") + 1_900 < collect);
+            assert_eq!(again.closed().await, Closed::Code(1012));
+            assert_eq!(state(&phone, &claim, 10).await, "undelivered");
+            assert_eq!(verify(at, &before).await.status, 200, "it lives");
+            assert_eq!(told(at, text(&key, "resume")).await, expired());
+            counted(&[service], "undelivered", 1.0).await;
+            counted(&[service], "delivered", 1.0).await;
+            // Too late to be said.
+            assert_eq!(tell(at, text(&key, "resume"), "received").await.codes(), (404, -1));
+            assert_eq!(state(&phone, &claim, 0).await, "undelivered");
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_stream_and_a_poll_that_nobody_acknowledges_end_the_same_way() {
-    for (service, _redis) in both(|settings| settings.with("RESUME_SECONDS", "6")).await {
-        let at = service.address;
-        let phone = Phone::of(at, "alice");
-        let (mut events, key) = Events::new(at).await;
-        let claim = scanned(&phone, &key).await;
-        let token = events.frame_of("token").await;
-        events.closes(1012).await;
-        let resume = json!({ "resume": key["resume"] });
-        let news = poll(at, &resume).await;
-        assert_eq!(news.body["frames"][0]["token"], token["token"]);
-        // The line is gone; what is known already is not said again, and in 2 s nobody has spoken.
-        let seen = json!({ "resume": key["resume"], "seen": { "type": "token" } });
-        assert_eq!(poll(at, &seen).await.body["close"], 1012);
-        assert_eq!(state(&phone, &claim, 0).await, "approved");
-        assert_eq!(state(&phone, &claim, 10).await, "undelivered");
-        counted(&[&service], "undelivered", 1.0).await;
-    }
+    on_both(
+        |settings| settings.with("RESUME_SECONDS", "10"),
+        async |service| {
+            let at = service.address;
+            let phone = Phone::of(at, "alice");
+            let (mut events, key) = Events::new(at).await;
+            let claim = scanned(&phone, &key).await;
+            let token = events.frame_of("token").await;
+            events.closes(1012).await;
+            let resume = json!({ "resume": key["resume"] });
+            let news = poll(at, &resume).await;
+            assert_eq!(news.body["frames"][0]["token"], token["token"]);
+            // The line is gone; what is known already is not said again, and in 2 s nobody has spoken.
+            let seen = json!({ "resume": key["resume"], "seen": { "type": "token" } });
+            assert_eq!(poll(at, &seen).await.body["close"], 1012);
+            assert_eq!(state(&phone, &claim, 0).await, "approved");
+            assert_eq!(state(&phone, &claim, 10).await, "undelivered");
+            counted(&[service], "undelivered", 1.0).await;
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn received_counts_after_our_close_however_late() {
-    for (service, _redis) in both(|settings| settings).await {
-        let at = service.address;
-        let phone = Phone::of(at, "alice");
-        for wait in [0, 5] {
-            let (mut browser, key) = silent(at, true).await;
-            let claim = scanned(&phone, &key).await;
-            assert!(browser.text().await.contains("\"token\""));
-            assert_eq!(browser.close().await, 1012);
-            // Longer than a Close is waited for otherwise.
-            sleep(Duration::from_secs(wait)).await;
-            assert_eq!(state(&phone, &claim, 0).await, "approved");
-            browser.send(&text_frame(RECEIVED)).await.expect("it listens");
-            assert_eq!(browser.frame().await, None, "no second Close");
-            assert_eq!(state(&phone, &claim, 10).await, "delivered");
-            assert_eq!(told(at, text(&key, "resume")).await, done());
-        }
-        counted(&[&service], "delivered", 2.0).await;
-    }
+    on_both(
+        |settings| settings,
+        async |service| {
+            let at = service.address;
+            let phone = Phone::of(at, "alice");
+            for wait in [0, 5] {
+                let (mut browser, key) = silent(at, true).await;
+                let claim = scanned(&phone, &key).await;
+                assert!(browser.text().await.contains("\"token\""));
+                assert_eq!(browser.close().await, 1012);
+                // Longer than a Close is waited for otherwise.
+                sleep(Duration::from_secs(wait)).await;
+                assert_eq!(state(&phone, &claim, 0).await, "approved");
+                browser.send(&text_frame(RECEIVED)).await.expect("it listens");
+                assert_eq!(browser.frame().await, None, "no second Close");
+                assert_eq!(state(&phone, &claim, 10).await, "delivered");
+                assert_eq!(told(at, text(&key, "resume")).await, done());
+            }
+            counted(&[service], "delivered", 2.0).await;
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -224,33 +243,37 @@ async fn who_comes_back_for_what_was_acknowledged_is_told_1000_and_nothing_befor
 
 #[tokio::test]
 async fn who_comes_back_for_what_ended_otherwise_is_told_expired() {
-    for (service, _redis) in both(|settings| settings.with("CONFIRM", "required")).await {
-        let at = service.address;
-        let phone = Phone::of(at, "alice");
-        let claimed = async |key: &Value| {
-            let scanned = phone.scan(text(key, "key")).await;
-            assert_eq!(scanned.codes(), (200, 101));
-            json!({ "claim": scanned.text("claim") })
-        };
-        let (mut browser, key) = Browser::json(at).await;
-        phone.post("/scan/deny", &claimed(&key).await).await;
-        browser.message_of("denied").await;
-        assert_eq!(told(at, text(&key, "resume")).await, expired(), "denied");
-        let (mut browser, key) = Browser::json(at).await;
-        claimed(&key).await;
-        browser.message_of("scanned").await;
-        browser.say(&json!({ "type": "cancel" })).await;
-        assert_eq!(browser.closed().await, Closed::Code(1000));
-        counted(&[&service], "cancelled", 1.0).await;
-        assert_eq!(told(at, text(&key, "resume")).await, expired(), "cancelled");
-        // Logged out before it was acknowledged: 1000 would promise a token that is dead.
-        let (mut browser, key) = Browser::json(at).await;
-        phone.post("/scan/confirm", &claimed(&key).await).await;
-        let token = browser.message_of("token").await;
-        drop(browser);
-        assert_eq!(logout(at, text(&token, "token")).await.status, 200);
-        assert_eq!(told(at, text(&key, "resume")).await, expired(), "logged out");
-    }
+    on_both(
+        |settings| settings.with("CONFIRM", "required"),
+        async |service| {
+            let at = service.address;
+            let phone = Phone::of(at, "alice");
+            let claimed = async |key: &Value| {
+                let scanned = phone.scan(text(key, "key")).await;
+                assert_eq!(scanned.codes(), (200, 101));
+                json!({ "claim": scanned.text("claim") })
+            };
+            let (mut browser, key) = Browser::json(at).await;
+            phone.post("/scan/deny", &claimed(&key).await).await;
+            browser.message_of("denied").await;
+            assert_eq!(told(at, text(&key, "resume")).await, expired(), "denied");
+            let (mut browser, key) = Browser::json(at).await;
+            claimed(&key).await;
+            browser.message_of("scanned").await;
+            browser.say(&json!({ "type": "cancel" })).await;
+            assert_eq!(browser.closed().await, Closed::Code(1000));
+            counted(&[service], "cancelled", 1.0).await;
+            assert_eq!(told(at, text(&key, "resume")).await, expired(), "cancelled");
+            // Logged out before it was acknowledged: 1000 would promise a token that is dead.
+            let (mut browser, key) = Browser::json(at).await;
+            phone.post("/scan/confirm", &claimed(&key).await).await;
+            let token = browser.message_of("token").await;
+            drop(browser);
+            assert_eq!(logout(at, text(&token, "token")).await.status, 200);
+            assert_eq!(told(at, text(&key, "resume")).await, expired(), "logged out");
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -278,16 +301,20 @@ async fn everything_ended(phone: &Phone) -> Answer {
 
 #[tokio::test]
 async fn what_was_acknowledged_stays_so_for_who_comes_back_although_it_was_ended_since() {
-    for (service, _redis) in both(|settings| settings).await {
-        let at = service.address;
-        let phone = Phone::of(at, "alice");
-        let (mut browser, key) = Browser::json(at).await;
-        let claim = scanned(&phone, &key).await;
-        browser.message_of("token").await;
-        browser.say_text(RECEIVED).await;
-        assert_eq!(browser.closed().await, Closed::Code(1000));
-        assert_eq!(state(&phone, &claim, 10).await, "delivered");
-        assert_eq!(everything_ended(&phone).await.status, 200);
-        assert_eq!(told(at, text(&key, "resume")).await, done());
-    }
+    on_both(
+        |settings| settings,
+        async |service| {
+            let at = service.address;
+            let phone = Phone::of(at, "alice");
+            let (mut browser, key) = Browser::json(at).await;
+            let claim = scanned(&phone, &key).await;
+            browser.message_of("token").await;
+            browser.say_text(RECEIVED).await;
+            assert_eq!(browser.closed().await, Closed::Code(1000));
+            assert_eq!(state(&phone, &claim, 10).await, "delivered");
+            assert_eq!(everything_ended(&phone).await.status, 200);
+            assert_eq!(told(at, text(&key, "resume")).await, done());
+        },
+    )
+    .await;
 }
