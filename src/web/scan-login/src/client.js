@@ -307,6 +307,7 @@ export class ScanLogin extends EventTarget {
 
   // The last chance to say it: the line may be one that stalls, and whatever stands still says nothing.
   #away() {
+    if (!this.#lineAge) return;
     this.#lineAge = null;
     if (this.login?.settling) acknowledge(this.#base, this.login.resume);
   }

@@ -4,8 +4,8 @@
 const SPREAD_MS = 1_000;
 
 /**
- * Calls `back(spreadMs)` when the page was out of sight, frozen, in the back-forward cache or offline, and no longer is;
- * and `away()` when it is about to stand still, or be left. Returns a function that ends this.
+ * Calls `away()` when the page goes out of sight or offline, is frozen or left, and `back(spreadMs)` when it comes back, also
+ * out of the back-forward cache. Either is called for each of the events that tell the same. Returns what ends this.
  */
 export function watchPage(back, away) {
   const { document } = globalThis;
@@ -16,10 +16,11 @@ export function watchPage(back, away) {
     ends.push(() => target?.removeEventListener?.(type, hear));
   };
   on(globalThis, 'pageshow', ({ persisted }) => persisted && back(0));
-  on(globalThis, 'online', () => back(SPREAD_MS));
   on(globalThis, 'pagehide', away);
+  on(globalThis, 'online', () => back(SPREAD_MS));
+  on(globalThis, 'offline', away);
   on(document, 'resume', () => back(0));
-  on(document, 'visibilitychange', () => document.visibilityState === 'visible' && back(0));
   on(document, 'freeze', away);
+  on(document, 'visibilitychange', () => (document.visibilityState === 'visible' ? back(0) : away()));
   return () => ends.forEach((end) => end());
 }

@@ -119,15 +119,24 @@ test('of the events of one return only the first asks', (t) => {
   assert.equal(sockets.length, 2);
 });
 
-test('a page that stood still again right after it came back asks again', (t) => {
-  const { clock, page } = beginWaiting(t);
-  for (let times = 0; times < 2; times += 1) {
-    page.hears('pagehide', { persisted: true });
-    page.hears('pageshow', { persisted: true });
-    clock.tick(0);
-  }
-  assert.equal(sockets.length, 3);
-});
+const GOING = {
+  'was left': [(page) => page.hears('pagehide', { persisted: true }), RETURNS['the back-forward cache']],
+  'was frozen': [(page) => page.documentHears('freeze'), RETURNS['a freeze']],
+  'was out of sight': [(page) => page.turns('hidden'), RETURNS['another tab']],
+  'had no network': [(page) => page.hears('offline'), RETURNS['an outage of the network']],
+};
+
+for (const [name, [go, back]] of Object.entries(GOING)) {
+  test(`a page that ${name} right after it came back asks again`, (t) => {
+    const { clock, page } = beginWaiting(t, { chance: 0 });
+    for (let times = 0; times < 3; times += 1) {
+      go(page);
+      back(page);
+      clock.tick(0);
+    }
+    assert.equal(sockets.length, 4);
+  });
+}
 
 test('a network that comes back does not bring everybody at once', (t) => {
   const { clock, page } = beginWaiting(t, { chance: 0.5 });
@@ -163,20 +172,22 @@ function messages(t) {
   return calls;
 }
 
-for (const [name, away] of [['left', (page) => page.hears('pagehide', { persisted: false })], ['frozen', (page) => page.documentHears('freeze')]]) {
-  test(`a page that is ${name} before the 1000 says by another way that it has the token`, (t) => {
+for (const [name, [away]] of Object.entries(GOING)) {
+  test(`a page that ${name} before the 1000 says by another way that it has the token`, (t) => {
     const calls = messages(t);
     const page = paperPage();
     const { last } = beginWithToken(t);
     away(page);
     const said = [['http://host/stream/message', true, '{"resume":"secret","type":"received"}']];
     assert.deepEqual(calls, said);
+    // Once, whatever else tells the same.
+    for (const [again] of Object.values(GOING)) again(page);
     last().ends(1000);
     away(page);
     assert.deepEqual(calls, said);
   });
 
-  test(`a page that is ${name} and has no token says nothing`, (t) => {
+  test(`a page that ${name} and has no token says nothing`, (t) => {
     const calls = messages(t);
     const { page, last } = beginWaiting(t);
     away(page);
