@@ -11,7 +11,7 @@ pub enum Close {
     TooBig,
     /// Store away for longer than the login can wait, or an internal failure.
     Failure,
-    /// This instance restarts.
+    /// This instance restarts, or nobody has acknowledged the token: it can be had again.
     Restart,
     /// The deadline has passed.
     Expired,
@@ -30,7 +30,7 @@ pub enum Retry {
     No,
     /// By itself, with growing pauses.
     BackOff,
-    /// By itself at once plus jitter, with `resume`.
+    /// By itself at once plus jitter, with `resume`; after five resumes of an approved login every 10 s.
     Resume,
     /// With a new login, when the user asks for it.
     OnClick,
@@ -103,7 +103,7 @@ impl Close {
             Self::Failure => {
                 "store away for longer than the login can wait, or an internal failure"
             }
-            Self::Restart => "instance restarts",
+            Self::Restart => "instance restarts, or the token was not acknowledged",
             Self::Expired => "expired",
             Self::Denied => "denied",
             Self::TakenOver => "taken over by another socket of the same login",

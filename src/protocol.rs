@@ -54,6 +54,8 @@ pub enum ServerMessage<'a> {
         expires_in: u64,
         /// Who is logged in.
         user: &'a str,
+        /// Milliseconds until it can't be collected any more.
+        collect_ms: u64,
     },
     /// Logged in, where tokens are delivered by ticket: `POST /redeem` sets the cookie.
     Ticket {
@@ -128,8 +130,13 @@ mod tests {
             lifetime_ms: 120_000,
             resume: "R",
         };
-        let token =
-            ServerMessage::Token { token: "T", token_type: "Bearer", expires_in: 60, user: "u" };
+        let token = ServerMessage::Token {
+            token: "T",
+            token_type: "Bearer",
+            expires_in: 60,
+            user: "u",
+            collect_ms: 59_950,
+        };
         let scanned = |name, picture, number| ServerMessage::Scanned {
             name,
             picture,
@@ -152,7 +159,7 @@ mod tests {
             ),
             (
                 token,
-                r#"{"type":"token","token":"T","token_type":"Bearer","expires_in":60,"user":"u"}"#,
+                r#"{"type":"token","token":"T","token_type":"Bearer","expires_in":60,"user":"u","collect_ms":59950}"#,
             ),
             (
                 ServerMessage::Ticket { ticket: "T", expires_in: 60 },

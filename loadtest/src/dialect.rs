@@ -68,7 +68,7 @@ const TOKEN_OF_A_PEER: &str = concat!(
     "eyJzdWIiOiJ1c2VyLTEyMzQ1IiwicGxhdGZvcm0iOiJ3ZWIiLCJqdGkiOiIwMTIzNDU2Ny04OWFiLWNkZWYtMDEyMy00",
     "NTY3ODlhYmNkZWYiLCJpc3MiOiJzY2FubG9naW4iLCJpYXQiOjE3MDAwMDAwMDAsImV4cCI6MTcwMjU5MjAwMCwiYW1y",
     "IjpbInFyIl19.0123456789abcdef0123456789abcdef0123456789a\"",
-    r#","token_type":"Bearer","expires_in":2592000,"user":"user-12345"}"#
+    r#","token_type":"Bearer","expires_in":2592000,"user":"user-12345","collect_ms":59998}"#
 );
 
 impl Dialect {

@@ -288,6 +288,15 @@ pub enum OwnerRefusal {
     Over,
 }
 
+/// Why a browser that comes back was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResumeRefusal {
+    /// The resume secret is not this login's, or its protocol knows of none.
+    NotYours,
+    /// It has ended, or it is too late.
+    Over,
+}
+
 /// Why an owner ends a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Because {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     Answer, Attempt, Because, CONFIRM, Codes, Ending, HiddenNumber, Login, MAX_WRONG, Matching,
     Outcome, OwnerRefusal, PhoneRefusal, Profile, Protocol, RECEIPT, Redeemed, Refused,
-    Reservation, SLACK, Scan, State, Then,
+    Reservation, ResumeRefusal, SLACK, Scan, State, Then,
 };
 use crate::{
     clock::Timestamp,
@@ -380,16 +380,19 @@ impl Login {
     /// A browser comes back with its resume secret and takes the login over.
     ///
     /// # Errors
-    /// `Over` for whatever cannot be resumed: wrong secret, plain protocol, ended, too late.
-    pub fn resume(self, proof: &Hash, now: Timestamp) -> Result<Self, Box<Refused<OwnerRefusal>>> {
+    /// Any [`ResumeRefusal`]; the login is as it was.
+    pub fn resume(self, proof: &Hash, now: Timestamp) -> Result<Self, Box<Refused<ResumeRefusal>>> {
+        if self.protocol == Protocol::Plain || !self.proof.matches(proof) {
+            return Err(Box::new(self.refuse(ResumeRefusal::NotYours)));
+        }
         let open = match &self.state {
             State::Waiting { deadline: end }
             | State::Scanned { deadline: end, .. }
             | State::Approved { collect_until: end, .. } => now < *end,
             State::Ended { .. } => false,
         };
-        if !open || self.protocol == Protocol::Plain || !self.proof.matches(proof) {
-            return Err(Box::new(self.refuse(OwnerRefusal::Over)));
+        if !open {
+            return Err(Box::new(self.refuse(ResumeRefusal::Over)));
         }
         Ok(Self { epoch: self.epoch + 1, ..self })
     }

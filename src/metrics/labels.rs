@@ -137,7 +137,7 @@ labels! {
     ResumeResult {
         /// Goes on waiting.
         Resumed = "resumed",
-        /// Its token was there.
+        /// Its token was there, or acknowledged already.
         Delivered = "delivered",
         /// Unknown, altered, ended, or too late.
         Refused = "refused",

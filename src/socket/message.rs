@@ -49,7 +49,12 @@ async fn received(worker: &Worker, id: LoginId, proof: &Hash) -> Result<(), ApiE
         };
         let scan = match login.state {
             // A ticket is acknowledged by redeeming it.
-            State::Approved { scan, .. } if worker.config.deliver == Deliver::Token => scan,
+            State::Approved { scan, collect_until, .. }
+                if worker.config.deliver == Deliver::Token
+                    && worker.store.now() < collect_until =>
+            {
+                scan
+            }
             // Said before, and its answer was lost.
             State::Ended { ending: Ending::Delivered | Ending::Revoked, .. } => return Ok(()),
             State::Waiting { .. }

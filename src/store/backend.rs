@@ -108,7 +108,9 @@ pub enum EndDone {
 pub enum ResumeDone {
     /// The login is its own now, under a raised epoch.
     Resumed(Box<Login>),
-    /// There is a record, and not for this browser, or not any more.
+    /// It is this browser's, and it is over, or too late: the record tells how.
+    Over(Box<Login>),
+    /// There is a record, and it is not for this browser.
     Refused,
     /// There is no record: it never was, it is over, or the store forgot it.
     Unknown,

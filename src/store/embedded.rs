@@ -19,7 +19,7 @@ use crate::{
     keys::{Claim, Hash, LoginId, Ticket},
     login::{
         Answer, Attempt, Because, Codes, Ending, HiddenNumber, Login, Note, OwnerRefusal,
-        PhoneRefusal, Redeemed, Refused, Standing, State,
+        PhoneRefusal, Redeemed, Refused, ResumeRefusal, Standing, State,
     },
 };
 
@@ -350,7 +350,14 @@ impl Backend for EmbeddedStore {
             let Some(login) = login else { return (None, ResumeDone::Unknown) };
             match login.resume(proof, now) {
                 Ok(login) => (Some(login.clone()), ResumeDone::Resumed(Box::new(login))),
-                Err(refused) => (Some(refused.login), ResumeDone::Refused),
+                Err(refused) => {
+                    let Refused { login, why } = *refused;
+                    let done = match why {
+                        ResumeRefusal::Over => ResumeDone::Over(Box::new(login.clone())),
+                        ResumeRefusal::NotYours => ResumeDone::Refused,
+                    };
+                    (Some(login), done)
+                }
             }
         });
         if matches!(done, ResumeDone::Resumed(_)) {

@@ -222,14 +222,14 @@ async fn a_logout_stands_although_the_acknowledgement_comes_after_it() {
 }
 
 #[tokio::test]
-async fn a_close_of_ours_that_is_answered_acknowledges_and_an_end_without_one_does_not() {
+async fn a_plain_close_of_ours_that_is_answered_acknowledges_and_an_end_without_one_does_not() {
     for (service, _redis) in both(|settings| settings).await {
         let phone = Phone::of(service.address, "alice");
         // The helper answers our Close, as every browser does by itself.
-        let (mut browser, key) = Browser::json(service.address).await;
-        let scanned = phone.scan(key["key"].as_str().unwrap()).await;
-        browser.message_of("token").await;
-        assert_eq!(browser.closed().await, Closed::Code(1000), "without 'received', after 2 s");
+        let (mut browser, key) = Browser::plain(service.address).await;
+        let scanned = phone.scan(&key).await;
+        browser.text().await;
+        assert_eq!(browser.closed().await, Closed::Code(1000));
         assert_eq!(phone.outcome(scanned.text("claim"), 10).await.body["state"], "delivered");
 
         let (browser, key) = Browser::plain(service.address).await;

@@ -1,5 +1,6 @@
 //! The service as its users have it: real sockets, a real redis-server of each test's own.
 
+mod acknowledgement;
 mod app_links;
 mod attacks;
 mod command_line;

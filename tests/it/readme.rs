@@ -30,7 +30,9 @@ fn close_codes() -> String {
         let retry = match close.retry() {
             Retry::No => "no",
             Retry::BackOff => "yes, with back-off",
-            Retry::Resume => "yes, at once plus jitter, with `resume`",
+            Retry::Resume => {
+                "yes, at once plus jitter, with `resume`; after 5 resumes of an approved login every 10 s"
+            }
             Retry::OnClick => "a new login, on a click",
         };
         let (json, plain) = (close.code(), close.plain_code());

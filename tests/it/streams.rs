@@ -135,7 +135,7 @@ async fn a_stream_that_is_cut_leaves_its_login_to_be_scanned_and_resumed() {
     let mut events = Events::open(service.address, &json!({ "resume": resume })).await;
     events.frame_of("token").await;
     // Not acknowledged, it closes by itself, and the token can be had again.
-    events.closes(1000).await;
+    events.closes(1012).await;
     let news = poll(service.address, &json!({ "resume": resume })).await;
     assert_eq!(news.body["frames"][0]["type"], "token");
     assert_eq!(tell(service.address, resume, "received").await.codes(), (200, 100));

@@ -74,6 +74,10 @@ impl Waiting {
             }
             Ok(EndDone::Refused(OwnerRefusal::Approved | OwnerRefusal::Over, login)) => {
                 waiting.follow(*login, Wake::Deadline, ctx);
+                if close == Close::Restart && matches!(waiting.phase, Phase::Pushed { .. }) {
+                    // Its turn to leave has come and gone.
+                    waiting.drain(ctx);
+                }
             }
             // Neither `expired` nor `again` is said on our own authority.
             Err(_) => waiting.end(LoginOutcome::Failed, Close::Failure, ctx),
@@ -95,8 +99,10 @@ impl Waiting {
                 self.close(Close::Restart, ctx);
             }
             (Phase::Introducing | Phase::Resuming, _) => self.close(Close::Restart, ctx),
+            (Phase::Pushed { .. }, Protocol::Json) => self.pushed_elsewhere(ctx),
+            (Phase::Pushed { .. }, Protocol::Plain) => self.drain_plain(ctx),
             // Almost done.
-            (Phase::Pushed { .. } | Phase::Closing | Phase::Ticketed, _) => {}
+            (Phase::Closing | Phase::Ticketed, _) => {}
         }
     }
 

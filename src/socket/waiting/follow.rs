@@ -1,11 +1,11 @@
 //! The record decides, the actor follows.
 
-use std::{rc::Rc, time::Duration};
+use std::time::Duration;
 
 use actix::{ActorFutureExt, AsyncContext, WrapFuture};
 use actix_http::ws::Message;
 
-use super::{Ctx, Phase, Pushed, RECEIVED_WAIT, Reading, Waiting};
+use super::{Ctx, Phase, Pushed, Reading, Waiting};
 use crate::{
     clock::Timestamp,
     close::Close,
@@ -159,32 +159,21 @@ impl Waiting {
             return self.end(LoginOutcome::Failed, Close::Failure, ctx);
         };
         held.deadline = collect_until;
-        let what = Rc::new(what);
         match self.protocol {
-            Protocol::Plain => {
-                // Token and close together; the client's Close acknowledges.
-                self.wire.say(Message::Text(token.token.into()));
-                self.phase = Phase::Pushed { what: what.clone(), closing: true };
-                self.send_close(Close::Done, ctx);
-            }
+            Protocol::Plain => self.wire.say(Message::Text(token.token.into())),
             Protocol::Json => {
                 let message = ServerMessage::Token {
                     token: &token.token,
                     token_type: "Bearer",
                     expires_in: token.expires_at.saturating_sub(now.as_secs()),
                     user: &what.user,
+                    collect_ms: now.until(collect_until).as_millis() as u64,
                 };
                 self.say(&message);
-                self.phase = Phase::Pushed { what: what.clone(), closing: false };
-                ctx.run_later(RECEIVED_WAIT, |waiting, ctx| {
-                    if let Phase::Pushed { closing: closing @ false, .. } = &mut waiting.phase {
-                        *closing = true;
-                        waiting.send_close(Close::Done, ctx);
-                    }
-                });
             }
         }
         self.worker.metrics.scan_to_push.observe(now.since(what.approved).as_secs_f64());
+        self.pushed(what, ctx);
     }
 
     /// Hands the browser its ticket: the token stays sealed until that is redeemed, at whichever

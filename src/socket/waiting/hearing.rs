@@ -32,7 +32,7 @@ impl Waiting {
 
     /// The client has broken a rule: counted once, then closed.
     fn cut(&mut self, reason: CutReason, ctx: &mut Ctx) {
-        if !matches!(self.phase, Phase::Closing | Phase::Pushed { closing: true, .. }) {
+        if !self.is_closing() {
             self.worker.metrics.sockets_cut.inc(reason);
         }
         let close = match reason {
@@ -54,14 +54,11 @@ impl Waiting {
             (_, Phase::Introducing) | (ClientMessage::Resume { .. }, _) => {
                 self.cut(CutReason::Malformed, ctx);
             }
-            (ClientMessage::Received, Phase::Pushed { what, closing }) => {
-                let (what, closing) = (what.clone(), *closing);
+            (ClientMessage::Received, Phase::Pushed { what, .. }) => {
+                let what = what.clone();
                 self.acknowledged(what);
-                if !closing {
-                    self.phase = Phase::Closing;
-                    self.send_close(Close::Done, ctx);
-                    self.wire.finish();
-                }
+                self.close(Close::Done, ctx);
+                self.wire.finish();
             }
             (
                 ClientMessage::Cancel,
@@ -105,8 +102,11 @@ impl Waiting {
 
     fn hear_close(&mut self, reason: Option<CloseReason>, ctx: &mut Ctx) {
         match std::mem::replace(&mut self.phase, Phase::Closing) {
-            // The answer to our Close.
-            Phase::Pushed { what, closing: true } => self.acknowledged(what),
+            // The answer to our Close, and all that the plain protocol has to say that the token is there.
+            Phase::Pushed { what, closing: true, .. } if self.protocol == Protocol::Plain => {
+                self.acknowledged(what);
+            }
+            Phase::Pushed { closing: true, .. } => self.let_go(Because::Lost),
             Phase::Closing => {}
             // A Close of its own: it may have crossed the token on the wire.
             phase => {

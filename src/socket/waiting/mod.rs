@@ -5,7 +5,7 @@
 //! 2. wake-ups from the registry ([`Wake`]): a change of the record, a tick of the schedule, a
 //!    take-over, the drain;
 //! 3. the answers of its own calls to the store;
-//! 4. two short timers, which exist only around the end: for the acknowledgement and for the close.
+//! 4. short timers, which exist only around the end: for the acknowledgement and for the close.
 //!
 //! The record decides, the actor follows: whatever wakes it, it reads the record and acts on what
 //! stands there ([`Waiting::follow`]). Who ends a login counts it: `held` is taken out at that
@@ -14,11 +14,12 @@
 mod ends;
 mod follow;
 mod hearing;
+mod pushed;
 mod resuming;
 
 use std::{rc::Rc, time::Duration};
 
-use actix::{Actor, ActorContext, AsyncContext, Handler, WeakAddr, dev::SendError};
+use actix::{Actor, AsyncContext, Handler, WeakAddr, dev::SendError};
 use actix_http::ws::{CloseCode, CloseReason, Message};
 use actix_web_actors::ws::WebsocketContext;
 
@@ -37,8 +38,6 @@ use crate::{
 
 /// Pings without an answer after which a client is dead (spec 2.4).
 const MAX_UNANSWERED: u8 = 2;
-/// How long the server waits for `received` before it closes by itself (spec 2.2).
-const RECEIVED_WAIT: Duration = Duration::from_secs(2);
 /// How long the server waits for the answer to its Close.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 /// How long a resuming client has for its first frame (spec 2.2).
@@ -55,8 +54,8 @@ enum Phase {
     Waiting,
     /// Somebody has scanned and must confirm: this claim.
     Scanned(Box<Scan>),
-    /// The token is out; `closing`: so is our Close.
-    Pushed { what: Rc<Pushed>, closing: bool },
+    /// The token is out; `closing`: so is our Close; `leaving`: the login goes on elsewhere.
+    Pushed { what: Rc<Pushed>, closing: bool, leaving: bool },
     /// The ticket is out, and whoever redeems it acknowledges.
     Ticketed,
     /// Our Close is out; nothing but its answer matters.
@@ -215,32 +214,31 @@ impl Waiting {
 
     /// The last word and our Close; then only the peer's Close is waited for.
     fn close(&mut self, close: Close, ctx: &mut Ctx) {
-        if matches!(self.phase, Phase::Closing | Phase::Pushed { closing: true, .. }) {
+        if self.phase == Phase::Closing {
             return;
         }
-        match (self.protocol, close) {
-            (Protocol::Plain, _) if close.plain_again() => {
-                self.wire.say(Message::Text(AGAIN.into()));
+        if !self.is_closing() {
+            match (self.protocol, close) {
+                (Protocol::Plain, _) if close.plain_again() => {
+                    self.wire.say(Message::Text(AGAIN.into()));
+                }
+                (Protocol::Json, Close::Expired) => self.say(&ServerMessage::Expired),
+                (Protocol::Json, Close::Denied) => self.say(&ServerMessage::Denied),
+                _ => {}
             }
-            (Protocol::Json, Close::Expired) => self.say(&ServerMessage::Expired),
-            (Protocol::Json, Close::Denied) => self.say(&ServerMessage::Denied),
-            _ => {}
+            self.say_close(close);
         }
         self.phase = Phase::Closing;
-        self.send_close(close, ctx);
+        self.stop_soon(ctx);
     }
 
-    fn send_close(&self, close: Close, ctx: &mut Ctx) {
+    fn say_close(&self, close: Close) {
         let (code, description) = match self.protocol {
             Protocol::Plain => (close.plain_code(), None),
             Protocol::Json => (close.code(), Some(close.meaning().to_owned())),
         };
         let reason = CloseReason { code: CloseCode::from(code), description };
         self.wire.say(Message::Close(Some(reason)));
-        if !self.wire.hears() {
-            return ctx.stop();
-        }
-        ctx.run_later(CLOSE_WAIT, |_, ctx| ctx.stop());
     }
 }
 
@@ -306,11 +304,7 @@ impl Handler<Wake> for Waiting {
         match wake {
             Wake::Changed | Wake::Found => self.read(wake, ctx),
             Wake::Missing => self.reclaim(ctx),
-            Wake::Ping if self.unanswered_pings >= MAX_UNANSWERED => ctx.stop(),
-            Wake::Ping => {
-                self.unanswered_pings += u8::from(self.wire.hears());
-                self.wire.ping();
-            }
+            Wake::Ping => self.ping(ctx),
             Wake::Rotate => {
                 if self.phase == Phase::Waiting {
                     self.show_key();
@@ -325,6 +319,7 @@ impl Handler<Wake> for Waiting {
                 }
                 // Over, or redeemed at the last moment: the record knows.
                 Phase::Ticketed => self.read(wake, ctx),
+                Phase::Pushed { .. } => self.collected(ctx),
                 _ => {}
             },
             Wake::TakenOver => self.superseded(ctx),

@@ -9,7 +9,7 @@ use crate::{
     clock::Timestamp,
     close::Close,
     keys::{Hash, LoginId, Resume},
-    login::{Because, Held, Login, State},
+    login::{Because, Ending, Held, Login, State},
     metrics::{ResumeResult, StoreErrorKind},
     registry::{ConnId, Detach, Register, Wake},
     socket::Worker,
@@ -23,8 +23,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// than a resume that was sent before may be under way, on a slow line of its browser or to Redis.
 const CONTEST: Duration = Duration::from_secs(10);
 
-/// What was found: the login, and its record as it stands since the subscription.
-type Resumed = Option<(Taken, Option<Login>)>;
+/// What was found: the login, and its record as it stands since the subscription; or how it is closed
+/// where it is over.
+type Resumed = Result<(Taken, Option<Login>), Close>;
 
 /// A login that was taken over for a socket. If the socket goes before it holds the login, or the
 /// store does, the login stays registered without an actor: it can be resumed again, and its end
@@ -49,7 +50,7 @@ impl Drop for Taken {
     }
 }
 
-/// Takes the login over; `None`: it is over, and stays so, or the socket has gone meanwhile.
+/// Takes the login over; else how to close: it is over, and stays so, or the socket has gone meanwhile.
 ///
 /// A login that is not found may be one that Redis forgot a moment ago, and that the instance
 /// which held it last is about to make again: while that is possible, it is asked for again, and
@@ -60,12 +61,25 @@ async fn take(
     socket: &WeakAddr<Waiting>,
     id: LoginId,
     proof: &Hash,
-) -> Result<Option<Login>, StoreError> {
+) -> Result<Result<Login, Close>, StoreError> {
     let asked = worker.clock.now();
     while socket.upgrade().is_some() {
         match worker.store.resume(id, proof).await? {
-            ResumeDone::Resumed(login) => return Ok(Some(*login)),
-            ResumeDone::Refused => return Ok(None),
+            ResumeDone::Resumed(login) => return Ok(Ok(*login)),
+            ResumeDone::Over(login) => {
+                let close = match login.state {
+                    State::Ended { ending: Ending::Delivered, .. } => Close::Done,
+                    // Said on a socket that was taken over in that moment: only the user's entry tells.
+                    State::Approved { scan, .. }
+                        if worker.store.current(&scan.user).await? == Some(id) =>
+                    {
+                        Close::Done
+                    }
+                    _ => Close::Expired,
+                };
+                return Ok(Err(close));
+            }
+            ResumeDone::Refused => return Ok(Err(Close::Expired)),
             ResumeDone::Unknown if worker.store.may_have_forgotten() => {
                 if worker.clock.now().since(asked) > DOUBT {
                     let detail = "it may have forgotten this login".into();
@@ -78,12 +92,12 @@ async fn take(
             ResumeDone::Unknown if socket.upgrade().is_none() => break,
             ResumeDone::Unknown => {
                 if worker.store.bury(id, proof, worker.longest()).await? {
-                    return Ok(None);
+                    return Ok(Err(Close::Expired));
                 }
             }
         }
     }
-    Ok(None)
+    Ok(Err(Close::Expired))
 }
 
 /// Takes the login over and registers it for the socket. `before`: what it held until now.
@@ -96,7 +110,10 @@ async fn attempt(
 ) -> Result<Resumed, StoreError> {
     let Resume { id, seed } = secret;
     let mut taken = Taken { worker: worker.clone(), conn, held: before };
-    let Some(login) = take(&worker, &socket, id, &seed.proof()).await? else { return Ok(None) };
+    let login = match take(&worker, &socket, id, &seed.proof()).await? {
+        Ok(login) => login,
+        Err(close) => return Ok(Err(close)),
+    };
     let held = Held::of(id, seed, &login);
     let mut schedule = Waiting::schedule(&held, worker.store.now());
     if !matches!(login.state, State::Waiting { .. }) {
@@ -116,7 +133,7 @@ async fn attempt(
         // would have without one.
         held.deadline = deadline.min(created + worker.config.wait);
     }
-    Ok(Some((taken, login)))
+    Ok(Ok((taken, login)))
 }
 
 impl Waiting {
@@ -140,7 +157,7 @@ impl Waiting {
     pub(super) fn superseded(&mut self, ctx: &mut Ctx) {
         match self.phase {
             // The token is out: what its browser says to that counts, whoever owns the login.
-            Phase::Pushed { .. } => {}
+            Phase::Pushed { .. } => self.pushed_elsewhere(ctx),
             // The record is read again as soon as the login is here, and tells.
             Phase::Resuming => self.reading = Reading::Again(Wake::Changed),
             Phase::Waiting | Phase::Scanned(_) | Phase::Ticketed if self.may_contest => {
@@ -178,7 +195,7 @@ impl Waiting {
     ) {
         let results = &self.worker.metrics.resumes;
         match resumed {
-            Ok(Some((taken, login))) => {
+            Ok(Ok((taken, login))) => {
                 let is_waiting =
                     matches!(&login, None | Some(Login { state: State::Waiting { .. }, .. }));
                 let is_approved =
@@ -221,10 +238,14 @@ impl Waiting {
                 }
             }
             // Whoever has it now, or had.
-            Ok(None) if shown.is_some() => self.close(Close::TakenOver, ctx),
-            Ok(None) => {
-                results.inc(ResumeResult::Refused);
-                self.close(Close::Expired, ctx);
+            Ok(Err(_)) if shown.is_some() => self.close(Close::TakenOver, ctx),
+            Ok(Err(close)) => {
+                results.inc(if close == Close::Done {
+                    ResumeResult::Delivered
+                } else {
+                    ResumeResult::Refused
+                });
+                self.close(close, ctx);
             }
             Err(_) => {
                 if shown.is_none() {

@@ -33,8 +33,8 @@ use redis::{Script, ScriptInvocation, Value};
 use self::{
     acknowledge::acknowledged,
     answers::{
-        EARLY, ENDED_UNDELIVERED, GONE, IS_APPROVED, OK, OVER, REPEATED, SUPERSEDED, WRONG_NUMBER,
-        decided, nonsense, phone_refusal, told, unpack,
+        EARLY, ENDED_UNDELIVERED, GONE, IS_APPROVED, NOT_YOURS, OK, OVER, REPEATED, SUPERSEDED,
+        WRONG_NUMBER, decided, nonsense, phone_refusal, told, unpack,
     },
     connect::{Manager, NotMade, store_error},
     piggyback::Role,
@@ -440,7 +440,8 @@ impl Backend for RedisStore {
         let (tag, raw): (u8, Vec<u8>) = self.script(&call).await?;
         match tag {
             OK => Ok(ResumeDone::Resumed(Box::new(unpack(&raw)?))),
-            OVER => Ok(ResumeDone::Refused),
+            OVER => Ok(ResumeDone::Over(Box::new(unpack(&raw)?))),
+            NOT_YOURS => Ok(ResumeDone::Refused),
             GONE => Ok(ResumeDone::Unknown),
             other => Err(nonsense(format_args!("resume.lua answered {other}"))),
         }

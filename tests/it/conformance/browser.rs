@@ -262,22 +262,34 @@ async fn what_cannot_be_resumed_is_refused_without_a_change() {
         let refused = async |login: &Subject, proof| {
             assert_eq!(rig.resume(login.id, &proof).await.unwrap(), ResumeDone::Refused);
         };
+        let over = async |login: &Subject| {
+            let record = login.record(rig).await;
+            let done = rig.resume(login.id, &login.seed.proof()).await.unwrap();
+            assert_eq!(done, ResumeDone::Over(Box::new(record.clone())));
+            assert_eq!(login.record(rig).await, record);
+            refused(login, other).await;
+        };
         refused(&json, other).await;
         assert_eq!(json.record(rig).await, before);
         let plain = Subject::created(rig, Protocol::Plain).await;
         refused(&plain, plain.seed.proof()).await;
         let late = Subject::aged(rig, WAIT + SECOND, None).await;
-        refused(&late, late.seed.proof()).await;
+        over(&late).await;
         let denied = Subject::created(rig, Protocol::Json).await;
         denied.scan(rig, 1, "alice", claim()).await.unwrap();
         denied.deny(rig, 1, "alice").await.unwrap();
-        refused(&denied, denied.seed.proof()).await;
+        over(&denied).await;
         let never = Subject::new();
         assert_eq!(rig.resume(never.id, &never.seed.proof()).await.unwrap(), ResumeDone::Unknown);
         let uncollected = Subject::new();
         let record = approved(rig, &uncollected, rig.now() - SECOND);
         rig.reclaim(uncollected.id, &record).await.unwrap();
-        refused(&uncollected, uncollected.seed.proof()).await;
+        over(&uncollected).await;
+        let received = Subject::created(rig, Protocol::Json).await;
+        received.scan(rig, 1, "alice", approve()).await.unwrap();
+        received.acknowledge(rig, 1, "alice").await.unwrap();
+        over(&received).await;
+        assert_eq!(received.ending(rig).await, Some(Ending::Delivered));
     })
     .await;
 }

@@ -327,7 +327,7 @@ impl Subject {
     async fn resumed(&self, rig: &Rig) -> Option<Login> {
         match rig.resume(self.id, &self.seed.proof()).await.expect("the store answers") {
             ResumeDone::Resumed(login) => Some(*login),
-            ResumeDone::Refused | ResumeDone::Unknown => None,
+            ResumeDone::Over(_) | ResumeDone::Refused | ResumeDone::Unknown => None,
         }
     }
 

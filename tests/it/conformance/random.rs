@@ -162,6 +162,7 @@ async fn run(rig: &Rig, login: &Subject, operation: Operation) -> (String, Optio
             let seed = if right { login.seed.clone() } else { Seed::random(Entropy::Fixed(1)) };
             match rig.resume(login.id, &seed.proof()).await.unwrap() {
                 ResumeDone::Resumed(login) => ("resumed".into(), Some(*login)),
+                ResumeDone::Over(login) => ("over".into(), Some(*login)),
                 done => text(&done),
             }
         }

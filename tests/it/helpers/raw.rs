@@ -82,6 +82,38 @@ impl Raw {
         timeout(PATIENCE, self.0.write_all(bytes)).await.expect("the server reads")
     }
 
+    /// The next frame of the server's, its kind (RFC 6455, 5.2) and payload; `None`: the connection has
+    /// ended. It is not answered, whatever it is.
+    pub(crate) async fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        let read = async {
+            let first = self.0.read_u8().await.ok()?;
+            let length = match self.0.read_u8().await.ok()? {
+                126 => usize::from(self.0.read_u16().await.ok()?),
+                short => usize::from(short),
+            };
+            let mut payload = vec![0; length];
+            self.0.read_exact(&mut payload).await.ok()?;
+            Some((first & 0x0f, payload))
+        };
+        timeout(PATIENCE, read).await.expect("a frame in time, or the end")
+    }
+
+    /// The next frame, which must be a text.
+    pub(crate) async fn text(&mut self) -> String {
+        match self.frame().await {
+            Some((1, text)) => String::from_utf8(text).expect("a text"),
+            other => panic!("a text was expected, not {other:?}"),
+        }
+    }
+
+    /// The code of the next frame, which must be a Close.
+    pub(crate) async fn close(&mut self) -> u16 {
+        match self.frame().await {
+            Some((8, payload)) => u16::from_be_bytes([payload[0], payload[1]]),
+            other => panic!("a Close was expected, not {other:?}"),
+        }
+    }
+
     /// Everything that comes until the server closes or resets; `None` if it does neither in time.
     pub(crate) async fn rest(&mut self, within: Duration) -> Option<Vec<u8>> {
         let mut all = Vec::new();
