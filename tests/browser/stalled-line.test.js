@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { describe } from 'node:test';
 import { ANY_ORIGIN, pageWith } from './support/embed.js';
 import { lastReceipt, logInWithoutPage, pause, receipt } from './support/receipt.js';
-import { readAnyQrOf, scanWithoutPage, story, verify } from './support/story.js';
+import { DESKTOP, readAnyQrOf, readQrOf, scanAs, scanWithoutPage, state, story, tokenOf, verify } from './support/story.js';
 
 // For so long after its time a token that nobody acknowledged may still be taken for good (spec 4).
 const SLACK_MS = 31_000;
@@ -59,6 +59,44 @@ describe('a stall at the push', { concurrency: STALLS.length }, () => {
       assert.ok(!name.startsWith('the element') || await page.locator('scan-login[state=logged-in]').isVisible());
     });
   }
+});
+
+for (const [name, embed] of Object.entries(PAGES)) {
+  const settings = { env: { ...ANY_ORIGIN, SCANLOGIN_RESUME_SECONDS: '3' }, embed, proxied: true };
+
+  story(`a token that comes when it can no longer be collected is taken back: ${name}`, { ...settings, expected: [/status of 404/] }, async ({ open, host, service, proxy }) => {
+    const older = await logInWithoutPage(service, 'alice');
+    const page = await open(host.origin, DESKTOP, (page) => page.addInitScript(() => {
+      const { setItem } = Storage.prototype;
+      Storage.prototype.setItem = function (name, value) {
+        if (name === 'token') globalThis.stored = value;
+        setItem.call(this, name, value);
+      };
+    }));
+    const url = await readAnyQrOf(page);
+    proxy.stall();
+    const { claim } = await scanWithoutPage(service, url, 'alice');
+    assert.equal(await lastReceipt(service, 'alice', claim), 'undelivered');
+    proxy.flow();
+    await page.waitForFunction(() => globalThis.stored);
+    if (name.startsWith('the element')) await page.locator('scan-login:is([state=failed], [state=expired])').waitFor();
+    await page.waitForFunction(() => sessionStorage.getItem('token') === null);
+    assert.equal((await verify(service, older)).status, 200);
+  });
+}
+
+story('the demo gives up a token that came when it could no longer be collected', { env: { SCANLOGIN_RESUME_SECONDS: '3' }, proxied: true }, async ({ open, service, proxy }) => {
+  const page = await open('/');
+  const url = await readQrOf(page);
+  proxy.stall();
+  const { claim } = await scanWithoutPage(service, url, 'alice');
+  assert.equal(await lastReceipt(service, 'alice', claim), 'undelivered');
+  proxy.flow();
+  await state(page, 'failed');
+  assert.equal(await tokenOf(page), null);
+  await page.getByRole('button', { name: 'Show a new code' }).click();
+  await scanAs(open, await readQrOf(page), 'bob');
+  await state(page, 'logged-in');
 });
 
 const leaving = pageWith({ head: `<script>addEventListener('login', ({ detail }) => {

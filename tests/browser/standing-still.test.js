@@ -12,6 +12,8 @@ import { readAnyQrOf, scanWithoutPage, story, verify } from './support/story.js'
 const embedding = await readFile(new URL('../../docs/embedding.md', import.meta.url), 'utf8');
 const [, byHand] = embedding.slice(embedding.indexOf('## A client written by hand')).match(/```html\n([\s\S]*?)```/);
 
+// The setting of who gets tickets must name the page's origin before the service has its port.
+const port = await freePort();
 const browser = await startChromium();
 after(() => browser.stop());
 
@@ -138,8 +140,6 @@ for (const [where, { still, proof }] of Object.entries(ABSENCES)) {
   }
 }
 
-// The setting must name the page's origin before the service has its port.
-const port = await freePort();
 const byTicket = {
   SCANLOGIN_LISTEN: `127.0.0.1:${port}`, SCANLOGIN_DELIVER: 'ticket', SCANLOGIN_ALLOWED_ORIGINS: `http://127.0.0.1:${port}`,
 };

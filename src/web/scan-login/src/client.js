@@ -56,6 +56,7 @@ export class ScanLogin extends EventTarget {
   #ticket = null;
   #delivered = null;
   #resumes = 0;
+  #repeated = false;
   #lineAge = null;
   #unwatch = null;
 
@@ -104,6 +105,7 @@ export class ScanLogin extends EventTarget {
     this.retryAt = null;
     this.#heardAt = null;
     this.#lineAge = stopwatch();
+    this.#repeated = false;
     if (this.login?.settling) this.#resumes += 1;
     // Frames of a line that was given up say nothing about the login that came after it.
     const current = (handler) => (...all) => line === this.#line && handler(...all);
@@ -195,6 +197,7 @@ export class ScanLogin extends EventTarget {
     const { resume, name, picture } = this.login ?? {};
     this.login = { resume, name, picture, user, settling: true, deadline: Date.now() + collectMs };
     this.#resumes = 0;
+    this.#repeated = false;
   }
 
   #hand(detail) {
@@ -305,11 +308,13 @@ export class ScanLogin extends EventTarget {
     });
   }
 
-  // The last chance to say it: the line may be one that stalls, and whatever stands still says nothing.
+  // The last chance to say it: the line may be one that stalls, and a page that stands still says nothing. Several
+  // events tell the same.
   #away() {
-    if (!this.#lineAge) return;
     this.#lineAge = null;
-    if (this.login?.settling) acknowledge(this.#base, this.login.resume);
+    if (!this.login?.settling || this.#repeated) return;
+    this.#repeated = true;
+    acknowledge(this.#base, this.login.resume);
   }
 
   #scheduleConnect(delay) {

@@ -187,6 +187,16 @@ for (const [name, [away]] of Object.entries(GOING)) {
     assert.deepEqual(calls, said);
   });
 
+  test(`a page that is logged in out of sight, and then ${name}, says so too`, (t) => {
+    const calls = messages(t);
+    const { page, last } = beginWaiting(t);
+    page.turns('hidden');
+    last().hears(TOKEN);
+    assert.equal(calls.length, 0);
+    away(page);
+    assert.equal(calls.length, 1);
+  });
+
   test(`a page that ${name} and has no token says nothing`, (t) => {
     const calls = messages(t);
     const { page, last } = beginWaiting(t);
