@@ -23,6 +23,9 @@ use crate::{
 /// How long a browser waits for what it is owed at once, before it counts as failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often a browser comes back for the answer to its acknowledgement: a page goes on more slowly.
+const RESUMES: u32 = 5;
+
 /// One server with its phones.
 struct Site {
     endpoint: Endpoint,
@@ -200,13 +203,22 @@ impl Crew {
     pub async fn resume(self: &Arc<Self>, number: u64, secret: &str) -> Result<Visitor, Wrong> {
         let started = Instant::now();
         let mut browser = self.connect(number, true).await?;
-        if let Some(resume) = self.dialect.resume(secret) {
-            let said = browser.say(&resume).await;
-            said.map_err(|error| Wrong(Step::Resume, format!("{:?}", error.kind())))?;
-        }
+        self.say_resume(&mut browser, secret).await.map_err(|why| Wrong(Step::Resume, why))?;
         let shown = self.key_of(&mut browser).await.map_err(|why| Wrong(Step::Resume, why))?;
         self.recorder.step(Step::Resume, started.elapsed());
         Ok(Visitor { browser, shown, number, _counted: Counted::new(self) })
+    }
+
+    async fn say_resume(&self, browser: &mut Browser, secret: &str) -> Result<(), String> {
+        let Some(resume) = self.dialect.resume(secret) else { return Ok(()) };
+        browser.say(&resume).await.map_err(|error| format!("{:?}", error.kind()))
+    }
+
+    /// A new socket of a login that may be over.
+    async fn comes_back(&self, number: u64, secret: &str) -> Result<Browser, String> {
+        let mut browser = self.connect(number, true).await.map_err(|Wrong(_, why)| why)?;
+        self.say_resume(&mut browser, secret).await?;
+        Ok(browser)
     }
 
     async fn key_of(&self, browser: &mut Browser) -> Result<Shown, String> {
@@ -257,7 +269,7 @@ impl Crew {
         };
         // Whichever fails first ends the login: nothing comes after a refused scan.
         tokio::try_join!(token, self.scan(number, number, &key))?;
-        self.acknowledge(&mut visitor.browser).await.map_err(|why| Wrong(Step::Received, why))?;
+        self.acknowledge(&mut visitor).await.map_err(|why| Wrong(Step::Received, why))?;
         self.recorder.login();
         Ok(())
     }
@@ -322,26 +334,41 @@ impl Crew {
         }
     }
 
-    /// Says that the token has arrived, and sees the socket closed.
+    /// Says that the token has arrived, and comes back until it is told that this was heard.
     ///
     /// # Errors
     /// How it ended otherwise.
-    pub async fn acknowledge(&self, browser: &mut Browser) -> Result<(), String> {
+    pub async fn acknowledge(&self, visitor: &mut Visitor) -> Result<(), String> {
         let started = Instant::now();
-        if let Some(received) = self.dialect.received() {
-            browser.say(received).await.map_err(|error| format!("{:?}", error.kind()))?;
+        for _ in 0..=RESUMES {
+            let browser = &mut visitor.browser;
+            if let Some(received) = self.dialect.received() {
+                browser.say(received).await.map_err(|error| format!("{:?}", error.kind()))?;
+            }
+            if self.dialect.browser_closes() {
+                browser.close(1000).await.map_err(|error| format!("{:?}", error.kind()))?;
+            }
+            let mut event = timeout(PATIENCE, browser.next()).await.map_err(|_| "timeout")?;
+            if event == Event::Close(1012)
+                && let Some(resume) = visitor.shown.resume.as_deref()
+            {
+                // It was said too late, or before the token was there.
+                visitor.browser = self.comes_back(visitor.number, resume).await?;
+                let next = timeout(PATIENCE, visitor.browser.next()).await;
+                event = next.map_err(|_| "timeout")?;
+            }
+            match event {
+                Event::Close(1000) => {
+                    self.recorder.step(Step::Received, started.elapsed());
+                    return Ok(());
+                }
+                // A peer need not answer a Close before it hangs up.
+                Event::Lost if self.dialect.browser_closes() => return Ok(()),
+                Event::Text(text) if self.dialect.read(&text, true) == Message::Token => {}
+                event => return Err(ended(&event)),
+            }
         }
-        if self.dialect.browser_closes() {
-            browser.close(1000).await.map_err(|error| format!("{:?}", error.kind()))?;
-        }
-        match timeout(PATIENCE, browser.next()).await {
-            Ok(Event::Close(1000)) => self.recorder.step(Step::Received, started.elapsed()),
-            // A peer need not answer a Close before it hangs up.
-            Ok(Event::Lost) if self.dialect.browser_closes() => {}
-            Ok(event) => return Err(ended(&event)),
-            Err(_) => return Err("timeout".into()),
-        }
-        Ok(())
+        Err("never acknowledged".into())
     }
 }
 

@@ -156,7 +156,7 @@ impl Crew {
         if won != 1 {
             return Err(Wrong(Step::Scan, format!("{won} phones won a race")));
         }
-        self.acknowledge(&mut visitor.browser).await.map_err(|why| Wrong(Step::Received, why))?;
+        self.acknowledge(&mut visitor).await.map_err(|why| Wrong(Step::Received, why))?;
         self.recorder.login();
         Ok(())
     }

@@ -410,6 +410,15 @@ fn a_slow_service_breaks_the_thresholds() {
     assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
 }
 
+/// By the time that its `received` is there, the service has asked it to come back.
+#[test]
+fn a_browser_that_is_late_to_acknowledge_comes_back_until_it_is_heard() {
+    let target = target(&[]);
+    let slow = slow_line(target.endpoints[0].address, Duration::from_millis(1100));
+    let output = play_there(slow, &target.tokens, &[&FEW[..], &["--max-p99", "60000"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+}
+
 /// The client gets no processor for most of the time: what it measures then is itself.
 #[test]
 fn a_starved_client_says_so_instead_of_reporting_numbers() {

@@ -130,7 +130,7 @@ async fn log_in(crew: Arc<Crew>, due: Instant, tokens: Arc<Mutex<Vec<Token>>>) {
     let (took, _) = tokio::join!(token, crew.scan(number, number, &key));
     if let Some(took) = took {
         tokens.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((due, took));
-        let _ = crew.acknowledge(&mut visitor.browser).await;
+        let _ = crew.acknowledge(&mut visitor).await;
     }
 }
 

@@ -238,8 +238,8 @@ async fn who_comes_back_for_what_ended_otherwise_is_told_expired() {
         assert_eq!(told(at, text(&key, "resume")).await, expired(), "denied");
         let (mut browser, key) = Browser::json(at).await;
         claimed(&key).await;
-        browser.say(&json!({ "type": "cancel" })).await;
         browser.message_of("scanned").await;
+        browser.say(&json!({ "type": "cancel" })).await;
         assert_eq!(browser.closed().await, Closed::Code(1000));
         counted(&[&service], "cancelled", 1.0).await;
         assert_eq!(told(at, text(&key, "resume")).await, expired(), "cancelled");

@@ -66,7 +66,10 @@ pub(super) struct Story {
     pub(super) opened: Duration,
     pub(super) told: Vec<Told>,
     pub(super) token: Option<(String, Duration)>,
-    pub(super) acknowledged: bool,
+    /// Whether its page has said `received`.
+    pub(super) said: bool,
+    /// When it was told 1000 then.
+    pub(super) acknowledged: Option<Duration>,
     pub(super) end: End,
     pub(super) ended: Duration,
     pub(super) events: Vec<String>,
@@ -84,6 +87,18 @@ struct Plan {
     drops: Option<Duration>,
     /// Its user leaves after this time.
     leaves: Option<Duration>,
+    /// Its page is frozen when the token comes: nobody says `received`, and the network stack answers
+    /// Closes.
+    freezes: Option<Freezes>,
+}
+
+/// For how long a page is frozen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Freezes {
+    /// Until its socket has ended: then it comes back.
+    Once,
+    /// It is not looked at any more.
+    ForEver,
 }
 
 impl Plan {
@@ -96,6 +111,8 @@ impl Plan {
             rival: dice.percent(15),
             drops: (json && dice.percent(20)).then(|| dice.millis(50, 3000)),
             leaves: dice.percent(6).then(|| dice.millis(100, 4000)),
+            freezes: (json && dice.percent(15))
+                .then(|| if dice.percent(50) { Freezes::Once } else { Freezes::ForEver }),
         }
     }
 }
@@ -146,7 +163,9 @@ pub(super) async fn live(number: usize, seed: u64, places: Places, over: Duratio
         opened: Duration::ZERO,
         resume: None,
         token: None,
-        acknowledged: false,
+        said: false,
+        acknowledged: None,
+        freezes: plan.freezes,
         dice,
     };
     let browser = async {
@@ -159,15 +178,15 @@ pub(super) async fn live(number: usize, seed: u64, places: Places, over: Duratio
     };
     let (told, (end, ended, page)) = tokio::join!(phones, async {
         let (end, ended, page) = browser.await;
-        let Page { opened, token, acknowledged, show, .. } = page;
+        let Page { opened, token, said, acknowledged, show, .. } = page;
         drop(show);
-        (end, ended, (opened, token, acknowledged))
+        (end, ended, (opened, token, said, acknowledged))
     });
-    let (opened, token, acknowledged) = page;
+    let (opened, token, said, acknowledged) = page;
     let events = log.events.lock().expect("never poisoned").clone();
     let receipts = Vec::new();
     let json = plan.json;
-    Story { number, json, opened, told, token, acknowledged, end, ended, events, receipts }
+    Story { number, json, opened, told, token, said, acknowledged, end, ended, events, receipts }
 }
 
 #[derive(Clone)]
@@ -232,7 +251,9 @@ struct Page {
     opened: Duration,
     resume: Option<String>,
     token: Option<(String, Duration)>,
-    acknowledged: bool,
+    said: bool,
+    acknowledged: Option<Duration>,
+    freezes: Option<Freezes>,
     dice: Dice,
 }
 
@@ -295,6 +316,11 @@ impl Page {
                     self.log.say(format_args!("{closed:?}"));
                     match (closed, self.resume.is_some()) {
                         (Closed::Code(1001 | 1011 | 1012) | Closed::Lost, true) => {}
+                        // The answer to `received`, on this socket or on the one before.
+                        (Closed::Code(1000), true) if self.said => {
+                            self.acknowledged = Some(self.now());
+                            return End::Token;
+                        }
                         (Closed::Lost, false) => return End::Lost,
                         (closed, _) => return End::Odd(format!("{closed:?} without a word")),
                     }
@@ -302,7 +328,7 @@ impl Page {
             }
             socket = loop {
                 if self.now() > self.patience() {
-                    return End::Starved;
+                    return if self.token.is_some() { End::Token } else { End::Starved };
                 }
                 sleep(self.dice.millis(30, 300)).await;
                 if let Some(socket) = self.connect().await {
@@ -359,16 +385,26 @@ impl Page {
             "token" => {
                 let token = message["token"].as_str().unwrap_or_default();
                 self.token = Some((subject(token), self.now()));
-                self.acknowledged = socket.try_say(&json!({ "type": "received" })).await.is_ok();
-                let end = socket.next_within(Duration::from_secs(5)).await;
-                self.log.say(format_args!("then {end:?}"));
-                // An acknowledgement that was cut off may not have arrived.
-                self.acknowledged &= matches!(end, Some(Err(Closed::Code(1000))));
-                Some(End::Token)
+                match self.freezes {
+                    None => {
+                        self.said |= socket.try_say(&json!({ "type": "received" })).await.is_ok();
+                        None
+                    }
+                    Some(freezes) => {
+                        let end = socket.next_within(Duration::from_secs(5)).await;
+                        self.log.say(format_args!("frozen, then {end:?}"));
+                        if freezes == Freezes::ForEver {
+                            return Some(End::Token);
+                        }
+                        self.freezes = None;
+                        None
+                    }
+                }
             }
             "expired" => {
                 let end = socket.next_within(Duration::from_secs(5)).await;
                 Some(match end {
+                    _ if self.token.is_some() => End::Token,
                     Some(Err(Closed::Code(code))) => End::Over(code),
                     _ => End::Over(4000),
                 })
@@ -395,7 +431,8 @@ impl Page {
             return Some(code.map_or(End::Lost, End::Over));
         }
         self.token = Some((subject(text), self.now()));
-        self.acknowledged = code == Some(1000);
+        // The library has answered it.
+        self.acknowledged = (code == Some(1000)).then(|| self.now());
         Some(End::Token)
     }
 }

@@ -56,8 +56,7 @@ pub(super) struct Fault {
 /// How often this process sees whether it is still running.
 const PULSE: Duration = Duration::from_millis(50);
 
-/// Notes when this process, or the machine, stood still for longer than this: whoever had 2 s to answer
-/// then may have had none.
+/// Notes when this process, or the machine, stood still for longer than this: it may explain a delay.
 pub(super) const STARVED: Duration = Duration::from_millis(800);
 
 /// From when to when that was. Runs for ever.
@@ -165,7 +164,8 @@ impl World {
             }
             10 => {
                 node.from_browsers.hold();
-                sleep(dice.millis(100, 1200)).await;
+                // Longer, often, than `received` is waited for.
+                sleep(dice.millis(100, 4000)).await;
                 node.from_browsers.restore();
                 "browsers held for a while"
             }
