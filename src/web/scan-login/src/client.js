@@ -165,7 +165,9 @@ export class ScanLogin extends EventTarget {
     scanned: (frame) => {
       this.#takeBack();
       const { name, picture, match, lifetime_ms: span } = frame;
-      this.login = { resume: this.login?.resume, name, picture, match, span, deadline: Date.now() + span };
+      // A resume repeats the question with what is left of its time.
+      const whole = Math.max(this.state === 'scanned' ? (this.login?.span ?? 0) : 0, span);
+      this.login = { resume: this.login?.resume, name, picture, match, span: whole, deadline: Date.now() + span };
       this.#expectFrameIn(span + OVERDUE_MS);
       this.#alive('scanned');
     },

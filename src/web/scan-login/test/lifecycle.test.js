@@ -101,6 +101,17 @@ for (const [from, back] of Object.entries(RETURNS)) {
   });
 }
 
+test('a page that comes back while somebody confirms shows the time that is left of the same time', (t) => {
+  const { client, clock, last, page } = beginWaiting(t);
+  last().hears({ type: 'scanned', name: 'Alice', lifetime_ms: 90_000 });
+  clock.tick(30_000);
+  page.turns('visible');
+  clock.tick(0);
+  last().open();
+  last().hears({ type: 'scanned', name: 'Alice', lifetime_ms: 60_000 });
+  assert.deepEqual([client.login.span, client.login.deadline - Date.now()], [90_000, 60_000]);
+});
+
 test('a page that has just been opened, turned from or shown for the first time keeps its line', (t) => {
   const { clock, page } = beginWaiting(t);
   page.hears('pageshow', { persisted: false });
