@@ -10,7 +10,8 @@ import { keyUrl } from './support/embed.js';
 import { keyOf, newKey, tokens, withKey, withSecret } from './support/forge.js';
 import { ROOT, blocksUnder } from './support/markdown.js';
 import { freePort } from './support/port.js';
-import { scanWithoutPage, story } from './support/story.js';
+import { lastReceipt } from './support/receipt.js';
+import { DESKTOP, scanWithoutPage, story } from './support/story.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'examples-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -61,7 +62,7 @@ async function keySetCalls({ admin }) {
 }
 
 // Nothing is waited for between the stories: a runner that has nothing to do meanwhile takes them for all.
-const ports = await Promise.all(BACKENDS.map(freePort));
+const [pagePort, ...ports] = await Promise.all([freePort(), ...BACKENDS.map(freePort)]);
 
 BACKENDS.forEach(({ name, block, env, signing, forged, seesLogOut, skip }, index) => {
   const port = ports[index];
@@ -93,4 +94,44 @@ BACKENDS.forEach(({ name, block, env, signing, forged, seesLogOut, skip }, index
     assert.equal((await me(token)).status, seesLogOut ? 401 : 200, 'after the log-out');
     if (forged === byKey) assert.ok((await keySetCalls(service)) <= 2, 'the key set is kept');
   });
+});
+
+/** Loses every acknowledgement of the page, on whatever way it goes, in so many of its loads. */
+const losing = (loads) => (page) => page.addInitScript((most) => {
+  const loads = Number(sessionStorage.getItem('loads')) + 1;
+  sessionStorage.setItem('loads', loads);
+  if (loads > most) return;
+  const { send } = WebSocket.prototype;
+  WebSocket.prototype.send = function (text) {
+    if (!text.includes('"received"')) send.call(this, text);
+  };
+  const { fetch } = globalThis;
+  globalThis.fetch = async (url, ...rest) => {
+    if (String(url).includes('/stream/message')) throw new TypeError('lost');
+    return fetch(url, ...rest);
+  };
+}, loads);
+
+const pageOf = (more) => ({
+  env: { ...SERVICE, ...WITH_KEY, ...more, SCANLOGIN_ALLOWED_ORIGINS: SERVICE.SCANLOGIN_ALLOWED_ORIGINS.replace(':8000', `:${pagePort}`) },
+  expected: [/status of 401/, /favicon\.ico/],
+  beside: (service) => startBackend(node.text, { cwd: ROOT, port: pagePort, env: { VERIFY: 'ask', SERVICE: service.origin, AUDIENCE } }),
+});
+
+story('the page gives up a token whose acknowledgement never arrived', pageOf({ SCANLOGIN_RESUME_SECONDS: '3' }), async ({ open, host, service }) => {
+  const page = await open(host.origin, DESKTOP, losing(99));
+  await scanWithoutPage(service, await keyUrl(page), 'alice');
+  await page.getByText('Hello, alice').waitFor();
+  await keyUrl(page);
+  assert.equal(await page.evaluate(() => sessionStorage.getItem('token')), null);
+  assert.equal(await page.getByText('Hello, alice').count(), 0);
+});
+
+story('the page acknowledges after a reload what it could not acknowledge before', pageOf({}), async ({ open, host, service }) => {
+  const page = await open(host.origin, DESKTOP, losing(1));
+  const { claim } = await scanWithoutPage(service, await keyUrl(page), 'alice');
+  await page.getByText('Hello, alice').waitFor();
+  await page.reload();
+  assert.equal(await lastReceipt(service, 'alice', claim), 'delivered');
+  await page.getByText('Hello, alice').waitFor();
 });

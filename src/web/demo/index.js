@@ -46,6 +46,11 @@ element.addEventListener('change', () => {
   show('login');
 });
 element.addEventListener('login', ({ detail }) => session.save(detail.token));
+element.addEventListener('undelivered', () => {
+  session.clear();
+  // What is being asked about it is of no interest any more.
+  checks += 1;
+});
 
 let checks = 0;
 

@@ -16,7 +16,7 @@ export type LoginState =
   | 'cancelled'
   /** Another tab went on with this login. */
   | 'taken-over'
-  /** The service ended the connection and does not want to be asked again. */
+  /** The service ended the connection and does not want to be asked again, or it never had the acknowledgement of a token. */
   | 'failed';
 
 /** What `<scan-login>` shows: where the login stands, or what is wrong with the line. */
@@ -34,7 +34,10 @@ export interface Login {
   qrSvg?: string;
   /** `waiting`: until when this code is good; ms since the epoch, on this machine's clock. */
   validUntil?: number;
-  /** Until when somebody may act on it; ms since the epoch, on this machine's clock. */
+  /**
+   * Until when somebody may act on it; ms since the epoch, on this machine's clock. `logged-in`: until when the token can
+   * be collected.
+   */
   deadline: number;
   /** What `deadline` was ahead at first, in ms: for a bar that runs down. */
   span?: number;
@@ -74,6 +77,8 @@ export interface ScanLoginEventMap {
   change: Event;
   /** Logged in. When the listeners have returned, the token is acknowledged: store it in them. */
   login: CustomEvent<LoginDetail>;
+  /** The token of `login` is not valid: the service never had its acknowledgement. Drop it, and show nobody as logged in. */
+  undelivered: Event;
 }
 
 /** One login at a time, without any view. */
@@ -87,7 +92,10 @@ export class ScanLogin extends EventTarget {
   readonly attempt: number;
   /** When the next attempt starts, in ms since the epoch; `null` while none is due. */
   readonly retryAt: number | null;
-  /** Whether a token came before a reload whose acknowledgement may have been lost: `start()` then says it again. */
+  /**
+   * Whether the service has not confirmed yet that a token was acknowledged. After a reload `start()` says it again; until
+   * then the client does so by itself.
+   */
   readonly unacknowledged: boolean;
   /** Goes on with the login that this tab had before a reload, else begins one. Only the first call does anything. */
   start(): void;
@@ -95,7 +103,10 @@ export class ScanLogin extends EventTarget {
   restart(): void;
   /** The user leaves on purpose: nobody shall be able to use the code any more. */
   cancel(): void;
-  /** Tries now, and does not wait for the back-off. `spreadMs` adds a random pause of up to that much. */
+  /**
+   * Tries now, and does not wait for the back-off. `spreadMs` adds a random pause of up to that much. Called by itself when
+   * the page comes back into sight, from a freeze, from the back-forward cache or online.
+   */
   retry(spreadMs?: number): void;
   addEventListener<K extends keyof ScanLoginEventMap>(
     type: K, listener: (this: ScanLogin, event: ScanLoginEventMap[K]) => void, options?: boolean | AddEventListenerOptions): void;

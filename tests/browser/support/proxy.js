@@ -6,6 +6,7 @@ export async function startProxy(target) {
   const pairs = new Set();
   let down = false;
   let mute = false;
+  let stalled = false;
   const server = net.createServer((client) => {
     if (down) return client.destroy();
     if (mute) return void pairs.add([client.on('error', () => {})]);
@@ -19,6 +20,7 @@ export async function startProxy(target) {
     };
     pair.forEach((socket) => socket.on('error', end).on('close', end));
     client.pipe(upstream).pipe(client);
+    if (stalled) pair.forEach((socket) => socket.pause());
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -40,6 +42,19 @@ export async function startProxy(target) {
     /** From now on connections are taken, and nothing comes. */
     goMute() {
       mute = true;
+    },
+    /** From now on nothing gets through, in either direction, and nothing is lost, until `flow`. */
+    stall() {
+      stalled = true;
+      pairs.forEach((pair) => pair.forEach((socket) => socket.pause()));
+    },
+    /** The lines that are open now are dead from here on, and nobody is told; new ones are not. */
+    dieSilently() {
+      pairs.forEach((pair) => pair.forEach((socket) => socket.pause()));
+    },
+    flow() {
+      stalled = false;
+      pairs.forEach((pair) => pair.forEach((socket) => socket.resume()));
     },
     stop() {
       cut();

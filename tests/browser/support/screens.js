@@ -17,6 +17,13 @@ export async function readQrOf(page) {
   return readQr(await page.screenshot());
 }
 
+/** What a camera reads from a page of any making: one with the element, or with an image `#qr`. */
+export async function readAnyQrOf(page) {
+  await page.locator('#qr:not([src=""]), scan-login [part=qr] path').first().waitFor();
+  await page.waitForFunction(() => document.getElementById('qr')?.naturalWidth !== 0);
+  return readQr(await page.screenshot());
+}
+
 /** Opens what the QR held on a phone, chooses a user, and taps. */
 export async function scanAs(open, url, user) {
   const phone = await open(url, PHONE);

@@ -19,11 +19,11 @@ after(closeBrowser);
  * `headers`: of that page, made for the same.
  * `beside`: somebody else's server instead, started for the service: `{ origin, stop }`.
  * `nginx`: what stands in front of the service; without `proxied` pages reach it there.
- * `skip`: why it cannot be told on this machine.
+ * `skip`: why it cannot be told on this machine. `timeout`: ms after which it has failed.
  * `expected`: console errors that belong to the story, such as the browser's own line for an answer of 404.
  */
-export function story(name, { env, proxied = false, nginx: settings, embed, headers, beside, skip = false, expected = [] }, tell) {
-  test(name, { timeout: 90_000, skip }, async () => {
+export function story(name, { env, proxied = false, nginx: settings, embed, headers, beside, skip = false, timeout = 90_000, expected = [] }, tell) {
+  test(name, { timeout, skip }, async () => {
     const service = await startService(env);
     const proxy = proxied ? await startProxy(service.address) : undefined;
     const nginx = settings ? await startNginx(service.address, settings) : undefined;

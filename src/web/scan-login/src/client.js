@@ -1,9 +1,10 @@
 // The browser's half of `scanlogin.v1`, without any view: what a page needs to draw its own.
-import { Alarm } from './alarm.js';
+import { Alarm, stopwatch } from './alarm.js';
+import { watchPage } from './lifecycle.js';
 import { Memory } from './memory.js';
 import { redeem } from './redeem.js';
 import { socket } from './socket.js';
-import { poll, stream } from './stream.js';
+import { acknowledge, poll, stream } from './stream.js';
 
 const BACKOFF_BASE_MS = 1_000;
 const BACKOFF_CAP_MS = 30_000;
@@ -13,8 +14,14 @@ const FIRST_FRAME_MS = 10_000;
 // Past a promised frame (the next key, the end) by this much, the connection is taken for half-open:
 // a page is never told about the server's pings, and TCP would need minutes to notice.
 const OVERDUE_MS = 8_000;
-// A login approved in its last second can still be collected for a minute: so long it is worth asking.
+// A login approved in its last second can still be collected for a minute, and of one that was collected the service
+// knows for longer: for a minute past its time it is worth asking.
 const COLLECT_MS = 60_000;
+// A token that is not yet confirmed is asked for at once, so often; then in this rhythm (spec 2.3).
+const RESUMES_AT_ONCE = 5;
+const RESUME_EVERY_MS = 10_000;
+// What brings a page back is told by several events.
+const BURST_MS = 1_000;
 // Anything but 1000, which would end the login instead of leaving it to be resumed.
 const CLOSE_TO_RESUME = 4900;
 
@@ -48,6 +55,10 @@ export class ScanLogin extends EventTarget {
   #recalled = false;
   #ticket = null;
   #delivered = null;
+  #resumes = 0;
+  #repeated = false;
+  #lineAge = null;
+  #unwatch = null;
 
   constructor({ endpoint, storage, transports } = {}) {
     super();
@@ -90,8 +101,12 @@ export class ScanLogin extends EventTarget {
   }
 
   #connect() {
+    this.#retryAlarm.clear();
     this.retryAt = null;
     this.#heardAt = null;
+    this.#lineAge = stopwatch();
+    this.#repeated = false;
+    if (this.login?.settling) this.#resumes += 1;
     // Frames of a line that was given up say nothing about the login that came after it.
     const current = (handler) => (...all) => line === this.#line && handler(...all);
     const line = this.#open({
@@ -131,6 +146,7 @@ export class ScanLogin extends EventTarget {
 
   #handlers = Object.assign(Object.create(null), {
     key: (frame) => {
+      this.#takeBack();
       const deadline = Date.now() + frame.lifetime_ms;
       const valid = Math.min(frame.valid_ms ?? Infinity, frame.lifetime_ms);
       this.login = {
@@ -141,14 +157,17 @@ export class ScanLogin extends EventTarget {
         qrSvg: frame.qr_svg,
         validUntil: Date.now() + valid,
         deadline,
-        span: Math.max(this.login?.resume === frame.resume ? this.login.span : 0, frame.lifetime_ms),
+        span: Math.max(this.login?.resume === frame.resume ? (this.login.span ?? 0) : 0, frame.lifetime_ms),
       };
       this.#expectFrameIn(valid + OVERDUE_MS);
       this.#alive('waiting');
     },
     scanned: (frame) => {
+      this.#takeBack();
       const { name, picture, match, lifetime_ms: span } = frame;
-      this.login = { resume: this.login?.resume, name, picture, match, span, deadline: Date.now() + span };
+      // A resume repeats the question with what is left of its time.
+      const whole = Math.max(this.state === 'scanned' ? (this.login?.span ?? 0) : 0, span);
+      this.login = { resume: this.login?.resume, name, picture, match, span: whole, deadline: Date.now() + span };
       this.#expectFrameIn(span + OVERDUE_MS);
       this.#alive('scanned');
     },
@@ -156,7 +175,7 @@ export class ScanLogin extends EventTarget {
       // Said again because the acknowledgement was lost: the page has it.
       if (this.#delivered !== frame.token) {
         this.#delivered = frame.token;
-        this.#settle(frame.user);
+        this.#settle(frame.user, frame.collect_ms ?? COLLECT_MS);
         this.#hand({ token: frame.token, tokenType: frame.token_type, expiresIn: frame.expires_in, user: frame.user });
       }
       // Only now: what is acknowledged stays valid, so the page must have had the chance to store it.
@@ -174,15 +193,25 @@ export class ScanLogin extends EventTarget {
     },
   });
 
-  // Remembered until the server's 1000: an acknowledgement that got lost with its line would silently undo this
-  // login a minute from now, so it is then said again.
-  #settle(user) {
+  // Remembered until the server's 1000, which alone confirms: an acknowledgement that got lost with its line would
+  // silently undo this login when its time is over, so it is said again until then.
+  #settle(user, collectMs) {
     const { resume, name, picture } = this.login ?? {};
-    this.login = { resume, name, picture, user, settling: true, deadline: Date.now() };
+    this.login = { resume, name, picture, user, settling: true, deadline: Date.now() + collectMs };
+    this.#resumes = 0;
+    this.#repeated = false;
   }
 
   #hand(detail) {
     this.dispatchEvent(new CustomEvent('login', { detail }));
+  }
+
+  // The service never had the acknowledgement of what the page was handed: that is not valid any more.
+  #takeBack() {
+    if (!this.login?.settling) return;
+    this.login.settling = false;
+    this.#delivered = null;
+    this.dispatchEvent(new Event('undelivered'));
   }
 
   // The exchange is the acknowledgement, and needs no line: whatever becomes of ours meanwhile says nothing.
@@ -190,12 +219,13 @@ export class ScanLogin extends EventTarget {
     this.#ticket = ticket;
     this.#watchdog.clear();
     const dropped = () => this.#ticket !== ticket;
-    const answer = await redeem(this.#base, ticket, seconds * 1_000, dropped);
+    const pause = (ms) => new Promise((resolve) => this.#retryAlarm.set(ms, resolve));
+    const answer = await redeem(this.#base, ticket, seconds * 1_000, dropped, pause);
     if (dropped()) return;
     this.#hangUp();
     this.#memory.forget();
     if (answer === null) return this.#become('failed');
-    this.#settle(answer.user);
+    this.#settle(answer.user, 0);
     this.login.settling = false;
     this.#become('logged-in');
     this.#hand({ user: answer.user });
@@ -210,20 +240,44 @@ export class ScanLogin extends EventTarget {
   #closed(code, pause) {
     if (this.#ticket) return;
     this.#watchdog.clear();
+    this.#retryAlarm.clear();
     this.connected = false;
     this.#line = null;
+    if (this.login?.settling) return this.#closedUnconfirmed(code, pause);
     const outcome = FINAL_CLOSES[code];
     if (!outcome) return this.#retry(code, pause);
     this.#memory.forget();
     // What is gone after a reload needs no click of its own: the reload was one.
-    if (code === 4000 && this.#recalled && !this.login?.settling) return this.restart();
-    this.#become(this.login?.settling ? 'logged-in' : outcome);
+    if (this.#recalled && [1000, 4000].includes(code)) return this.restart();
+    // A 1000 that answers a resume is of a login that was collected, and not here.
+    const elsewhere = code === 1000 && this.login !== null && this.#heardAt === null;
+    this.#become(elsewhere ? 'taken-over' : outcome);
+  }
+
+  // The page has its token, and the service may not know: 1000 says that it does, 4000 that it never will.
+  #closedUnconfirmed(code, pause) {
+    if (code === 1000 || this.#isOver(this.login)) return this.#confirmed();
+    if (code !== 4000) return this.#retry(code, pause);
+    this.#memory.forget();
+    this.#takeBack();
+    this.#become('failed');
+  }
+
+  // Or it cannot be told any more: then it is the page that finds out, as with any token that it has kept for a while.
+  #confirmed() {
+    this.#memory.forget();
+    this.login.settling = false;
+    this.#become('logged-in');
+  }
+
+  #isOver({ deadline }) {
+    return Date.now() > deadline + COLLECT_MS;
   }
 
   #retry(code, pause = 0) {
-    if (this.login && Date.now() > this.login.deadline + COLLECT_MS) {
+    if (this.login && this.#isOver(this.login)) {
       this.#memory.forget();
-      return this.#become(this.login.settling ? 'logged-in' : 'expired');
+      return this.#become('expired');
     }
     // On a line that brought nothing something may be in the way that another kind of line gets past.
     if (this.#heardAt === null) this.#way = (this.#way + 1) % this.#transports.length;
@@ -232,12 +286,37 @@ export class ScanLogin extends EventTarget {
     if (this.attempt === 1 && !this.#everHeard) {
       console.warn(`scan-login: no connection to ${this.#base}. Is it there, and is ${globalThis.origin} among its SCANLOGIN_ALLOWED_ORIGINS?`);
     }
-    const ceiling = Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** (this.attempt - 1));
+    const settling = this.login?.settling;
+    // The time to collect a token may be a few seconds: these pauses do not grow.
+    const ceiling = settling ? BACKOFF_BASE_MS : Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** (this.attempt - 1));
     // A restarting instance has named its time; the jitter still keeps its browsers from coming back as one.
     const named = code === 1012 ? (this.#drainDelay ?? 0) : pause;
     this.#drainDelay = null;
-    this.#scheduleConnect(named + Math.random() * ceiling);
+    // By then chance has spread those who came back together.
+    const slow = settling && this.#resumes >= RESUMES_AT_ONCE;
+    this.#scheduleConnect(slow ? Math.max(named, RESUME_EVERY_MS) : named + Math.random() * ceiling);
     this.#become(this.state);
+  }
+
+  // A page that stood still, or was out of sight, has perhaps not heard of the end of its line, and its timers stood
+  // still too: nothing is waited for, and nothing believed.
+  #back(spreadMs) {
+    if (this.#ticket) return this.#retryAlarm.hurry();
+    if (this.retryAt !== null) return this.retry(spreadMs);
+    if (this.#lineAge?.() < BURST_MS) return;
+    this.#retryAlarm.set(Math.random() * spreadMs, () => {
+      this.#line?.close(this.login ? CLOSE_TO_RESUME : 1000);
+      this.#connect();
+    });
+  }
+
+  // The last chance to say it: the line may be one that stalls, and a page that stands still says nothing. Several
+  // events tell the same.
+  #away() {
+    this.#lineAge = null;
+    if (!this.login?.settling || this.#repeated) return;
+    this.#repeated = true;
+    acknowledge(this.#base, this.login.resume);
   }
 
   #scheduleConnect(delay) {
@@ -257,6 +336,7 @@ export class ScanLogin extends EventTarget {
     this.#hangUp();
     this.#recalled = false;
     this.#memory.forget();
+    if (this.login) this.login.settling = false;
   }
 
   #hangUp() {
@@ -271,6 +351,9 @@ export class ScanLogin extends EventTarget {
 
   #become(state) {
     this.state = state;
+    const open = this.login?.settling || ['connecting', 'waiting', 'scanned'].includes(state);
+    if (open) this.#unwatch ??= watchPage((spreadMs) => this.#back(spreadMs), () => this.#away());
+    else this.#unwatch = this.#unwatch?.();
     this.dispatchEvent(new Event('change'));
   }
 
@@ -281,6 +364,6 @@ export class ScanLogin extends EventTarget {
 
   #recall() {
     const login = this.#memory.recall();
-    return login && Date.now() < login.deadline + COLLECT_MS ? login : null;
+    return login && !this.#isOver(login) ? login : null;
   }
 }

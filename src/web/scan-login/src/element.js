@@ -6,8 +6,6 @@ import { TEXTS, languageOf } from './texts.js';
 
 const TICK_MS = 250;
 const SHORT_MS = 15_000;
-// A network that comes back brings everybody back: not as one.
-const SPREAD_MS = 1_000;
 
 // What each view shows besides its texts. `over` draws a symbol; the first button is the primary one.
 const OVER = { denied: 'm17 17 14 14m0-14L17 31', expired: 'M24 13v12l7 5', cancelled: 'M24 13v12l7 5', 'logged-in': 'm15 25 6.5 6.5L33 18' };
@@ -36,9 +34,9 @@ export class ScanLoginElement extends Base {
   connectedCallback() {
     this.#build();
     this.#ticker ??= setInterval(() => this.#tick(), TICK_MS);
-    addEventListener('online', this.#back);
+    addEventListener('online', this.#show);
     addEventListener('offline', this.#show);
-    document.addEventListener('visibilitychange', this.#back);
+    document.addEventListener('visibilitychange', this.#show);
     if (!this.#client) this.#begin();
     this.#show();
   }
@@ -49,9 +47,9 @@ export class ScanLoginElement extends Base {
       if (this.isConnected) return;
       clearInterval(this.#ticker);
       this.#ticker = undefined;
-      removeEventListener('online', this.#back);
+      removeEventListener('online', this.#show);
       removeEventListener('offline', this.#show);
-      document.removeEventListener('visibilitychange', this.#back);
+      document.removeEventListener('visibilitychange', this.#show);
       this.#leave();
     });
   }
@@ -109,6 +107,9 @@ export class ScanLoginElement extends Base {
     this.#client.addEventListener('login', ({ detail }) => {
       this.dispatchEvent(new CustomEvent('login', { detail, bubbles: true, composed: true }));
     });
+    this.#client.addEventListener('undelivered', () => {
+      this.dispatchEvent(new Event('undelivered', { bubbles: true, composed: true }));
+    });
     if (!this.hasAttribute('manual')) this.#client.start();
   }
 
@@ -119,11 +120,6 @@ export class ScanLoginElement extends Base {
     client?.removeEventListener('change', this.#changed);
     if (['connecting', 'waiting', 'scanned'].includes(client?.state)) client.cancel();
   }
-
-  #back = () => {
-    if (!document.hidden) this.#client?.retry(SPREAD_MS);
-    this.#show();
-  };
 
   #build() {
     if (this.#parts) return;

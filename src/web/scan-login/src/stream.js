@@ -16,6 +16,15 @@ const post = (url, body, options) => fetch(url, {
 /** A refusal says how long to stay away; in ms. */
 const pauseOf = (response) => (Number(response.headers.get('Retry-After')) || 0) * 1_000;
 
+// Kept alive, because a page that is logged in may leave at once.
+const message = (base, resume, type) => post(new URL('stream/message', base), { resume, type }, { keepalive: true }).catch(() => null);
+
+/** Says `received` once, on no line: whatever becomes of it, nobody waits for the answer. */
+export const acknowledge = (base, resume) => message(base, resume, 'received');
+
+// What the answer to `received` says of the login, as a close code: it has arrived, or is too late. Any other says neither.
+const CODES = { 200: 1000, 404: 4000 };
+
 /** What both have in common: what the page says goes out in requests of their own, and is repeated until it is answered. */
 function line(base, resume, { heard, ended }, run) {
   const aborter = new AbortController();
@@ -33,17 +42,15 @@ function line(base, resume, { heard, ended }, run) {
     secret = JSON.parse(text).resume ?? secret;
     heard(text);
   };
-  // Nobody else acknowledges on such a line: its end says nothing before the answer to `received` has come.
-  const closed = async (code, pause) => {
-    if (received) await received;
-    end(received ? 1000 : code, pause);
+  // Once `received` is said, its answer tells how this ends, and nothing but 1000 tells it sooner.
+  const closed = (code, pause) => {
+    if (!received || code === 1000) end(code, pause);
   };
 
-  // Kept alive, because a page that is logged in may leave at once.
   async function say(type) {
     for (let tries = 0; ; tries += 1) {
-      const response = await post(new URL('stream/message', base), { resume: secret, type }, { keepalive: true }).catch(() => null);
-      if (response && response.status < 500 && response.status !== 429) return;
+      const response = await message(base, secret, type);
+      if (response && response.status < 500 && response.status !== 429) return CODES[response.status];
       if (over || type === 'cancel') return;
       await new Promise((resolve) => setTimeout(resolve, Math.random() * Math.min(AGAIN_CAP_MS, AGAIN_MS * 2 ** tries)));
     }
@@ -54,7 +61,7 @@ function line(base, resume, { heard, ended }, run) {
     send({ type }) {
       if (over || !secret) return;
       if (type === 'cancel') return void say(type);
-      received ??= say(type).then(() => end(1000));
+      received ??= say(type).then((code) => end(code ?? 1006));
     },
     close() {
       over = true;

@@ -1,59 +1,8 @@
 // The page's protocol on its own, against a socket made of paper and a clock that is turned by hand: what no browser
 // test could wait for.
 import assert from 'node:assert/strict';
-import { beforeEach, test } from 'node:test';
-import { ScanLogin } from '../src/client.js';
-
-let sockets;
-class PaperSocket {
-  static OPEN = 1;
-  readyState = 0;
-  sent = [];
-  constructor(url, protocol) {
-    Object.assign(this, { url: String(url), protocol });
-    sockets.push(this);
-  }
-  send(text) {
-    this.sent.push(JSON.parse(text));
-  }
-  close(code) {
-    this.closedWith = code;
-  }
-  open() {
-    this.readyState = 1;
-    this.onopen();
-  }
-  hears(frame) {
-    this.onmessage({ data: typeof frame === 'string' ? frame : JSON.stringify(frame) });
-  }
-  ends(code) {
-    this.readyState = 3;
-    this.onclose({ code });
-  }
-}
-
-const KEY = { type: 'key', seq: 1, key: 'k1', url: 'u', qr_svg: '<svg/>', valid_ms: 30_000, lifetime_ms: 120_000, resume: 'secret' };
-const TOKEN = { type: 'token', token: 't', token_type: 'Bearer', expires_in: 60, user: 'alice' };
-
-beforeEach(() => {
-  globalThis.WebSocket = PaperSocket;
-  sockets = [];
-});
-
-/** A client at its start, a clock, and chance that always says its largest. */
-function begin(t, { chance = 0.999_999, memory = new Map() } = {}) {
-  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
-  t.mock.method(Math, 'random', () => chance);
-  const saved = [];
-  const client = new ScanLogin({
-    endpoint: 'http://host',
-    transports: ['socket'],
-    storage: { getItem: (name) => memory.get(name) ?? null, setItem: (name, value) => memory.set(name, value), removeItem: (name) => memory.delete(name) },
-  });
-  client.addEventListener('login', ({ detail }) => saved.push(detail.token));
-  client.start();
-  return { client, saved, memory, clock: t.mock.timers, last: () => sockets.at(-1) };
-}
+import { test } from 'node:test';
+import { KEY, TOKEN, begin, sockets } from '../support/paper.js';
 
 test('a first login offers the sub-protocol, asks for the picture and sends nothing', (t) => {
   const { client, last } = begin(t);

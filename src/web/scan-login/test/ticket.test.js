@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ScanLogin } from '../src/client.js';
+import { paperPage } from '../support/paper.js';
 
 const KEY = { type: 'key', seq: 1, key: 'k1', url: 'u', valid_ms: 30_000, lifetime_ms: 120_000, resume: 'secret' };
 const TICKET = { type: 'ticket', ticket: 'T', expires_in: 60 };
@@ -107,4 +108,33 @@ test('who cancels meanwhile is not logged in by what comes after', async (t) => 
   answer(Response.json({ user: 'alice' }));
   await settled();
   assert.deepEqual([client.state, logins], ['cancelled', []]);
+});
+
+for (const [from, back] of [['a freeze', (page) => page.documentHears('resume')], ['the back-forward cache', (page) => page.hears('pageshow', { persisted: true })]]) {
+  test(`back from ${from}, an exchange is tried again at once, and one that is under way is waited for`, async (t) => {
+    const page = paperPage();
+    let answer;
+    const { client, calls, clock } = begin(t, [503, new Promise((resolve) => (answer = resolve))]);
+    await settled();
+    for (let times = 0; times < 2; times += 1) {
+      back(page);
+      clock.tick(0);
+      await settled();
+      assert.equal(calls.length, 2);
+    }
+    answer(Response.json({ user: 'alice' }));
+    await settled();
+    assert.deepEqual([client.state, page.listeners], ['logged-in', 0]);
+  });
+}
+
+test('a ticket whose answer was lost is used up: the login has failed, and nothing claims otherwise', async (t) => {
+  let lose;
+  const { client, logins, clock } = begin(t, [new Promise((_, reject) => (lose = reject)), 404]);
+  await settled();
+  lose(new TypeError('the line was cut'));
+  await settled();
+  clock.tick(1_000);
+  await settled();
+  assert.deepEqual([client.state, logins], ['failed', []]);
 });

@@ -8,6 +8,7 @@ client.addEventListener('change', () => {
   if (client.state === 'reconnecting') return;
 });
 client.addEventListener('login', ({ detail }) => keep(detail));
+client.addEventListener('undelivered', ({ type }) => console.log(type, client.unacknowledged));
 client.start();
 client.retry(1_000);
 // @ts-expect-error: the service says where a login stands, not the page
@@ -15,6 +16,7 @@ client.state = 'logged-in';
 
 const element = document.querySelector('scan-login')!;
 element.addEventListener('login', ({ detail }) => keep(detail));
+element.addEventListener('undelivered', () => keep({}));
 element.addEventListener('click', ({ clientX }) => console.log(clientX));
 element.texts = { waiting: 'Come in' };
 if (element.state === 'offline') element.retry();
