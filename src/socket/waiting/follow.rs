@@ -168,10 +168,11 @@ impl Waiting {
                 self.send_close(Close::Done, ctx);
             }
             Protocol::Json => {
+                let token_time = self.worker.store.token_time_as_known();
                 let message = ServerMessage::Token {
                     token: &token.token,
                     token_type: "Bearer",
-                    expires_in: token.expires_at.saturating_sub(now.as_secs()),
+                    expires_in: token.expires_at.saturating_sub(token_time.as_secs()),
                     user: &what.user,
                 };
                 self.say(&message);
