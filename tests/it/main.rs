@@ -2,6 +2,7 @@
 
 mod app_links;
 mod attacks;
+mod clocks;
 mod command_line;
 mod config_errors;
 mod confirm;
