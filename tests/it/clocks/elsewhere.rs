@@ -1,7 +1,7 @@
 //! What others compare with their own clocks, with an injected one: the webhook's signature, spans, and the age of
 //! what we were told.
 
-use jsonwebtoken::{Algorithm, DecodingKey, jwk::Jwk};
+use jsonwebtoken::Algorithm;
 use serde_json::json;
 
 use super::{DAY, HOUR, STEPS, TOLERANCE, log_in, phone_at, stepping, stepping_on_both, text};
@@ -11,7 +11,7 @@ use crate::{
         pem::{Keys, SigningKey},
         upstream::{Reply, Upstream},
     },
-    tokens::webhook,
+    tokens::{key_set::make, webhook},
     traces::{collector, spans},
 };
 
@@ -67,12 +67,8 @@ async fn spans_are_where_the_wall_clock_was_when_they_ended() {
 async fn a_key_that_was_withdrawn_while_the_machine_slept_is_good_no_more_when_it_wakes() {
     const FETCHED: &str = "scanlogin_jwks_refreshed_timestamp_seconds";
     let keys = Keys::new();
-    let key = keys.make("key", Algorithm::ES256);
-    let public = DecodingKey::from_ec_pem(keys.text("key.pub").as_bytes()).unwrap();
-    let mut jwk = serde_json::to_value(Jwk::from_decoding_key(&public, None).unwrap()).unwrap();
-    jwk["kid"] = "key".into();
-    let other = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "other",
-        "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
+    let (key, jwk) = make(&keys, "key", Algorithm::ES256);
+    let (_, other) = make(&keys, "other", Algorithm::EdDSA);
     let set = |keys: serde_json::Value| move |_: &_| Reply::Json(json!({ "keys": keys }));
     let upstream = Upstream::start(set(json!([jwk]))).await;
     let settings = Settings::embedded().without("APP_JWT_SECRET");

@@ -3,16 +3,26 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use jsonwebtoken::Algorithm;
+use serde_json::{Value, json};
 
 use super::{
-    HOUR, STEPS, TOLERANCE, TTL, assert_minted_at, log_in, logged_in, phone_at, received, text,
+    DAY, HOUR, STEPS, TOLERANCE, TTL, assert_minted_at, log_in, logged_in, phone_at, received, text,
 };
-use crate::helpers::{
-    Browser, Closed, Process, RedisServer, Settings, eventually,
-    phone::{now, verify},
-    service::{command, metric},
-    wall_clock::WallClock,
+use crate::{
+    helpers::{
+        Browser, Closed, Process, RedisServer, Settings, eventually,
+        pem::Keys,
+        phone::{now, verify},
+        service::{command, metric},
+        tls::Certificates,
+        wall_clock::WallClock,
+    },
+    tokens::{
+        REFUSED,
+        key_set::{AWAY, make, with_certificate},
+        scan_with,
+    },
 };
 
 /// How long browsers wait where their waiting is what is looked at.
@@ -165,4 +175,27 @@ async fn after_a_suspend_the_first_token_has_rediss_time() {
     // Both have slept, so they agree.
     let warnings = process.log().matches("more than 5 s apart").count();
     assert_eq!((metric(process.admin_address, OFFSET).await.round(), warnings), (0.0, 0));
+}
+
+#[tokio::test]
+async fn a_certificate_is_judged_by_the_wall_clock_of_the_moment() {
+    let (clock, keys, certificates) = (WallClock::new(), Keys::new(), Certificates::make());
+    let (_, jwk) = make(&keys, "key", Algorithm::ES256);
+    let (_server, settings) = with_certificate(&keys, &jwk, &certificates);
+    let settings = settings.with_variable("SSL_CERT_FILE", &certificates.path("ca.crt"));
+    let process = Process::of(clock.within(command(&settings))).await;
+    // A token that names another key has the set fetched; nobody can say whether it is good where that fails.
+    let (stranger, _) = make(&keys, "stranger", Algorithm::EdDSA);
+    let scan = async || {
+        let claims = json!({ "sub": "alice", "exp": clock.now() + 600 });
+        scan_with(process.address, &stranger.sign(&claims)).await
+    };
+    assert_eq!(scan().await, REFUSED);
+    // The certificate is good from now on for two days.
+    for step in [-DAY, 3 * DAY] {
+        clock.set(step);
+        assert_eq!(scan().await, AWAY, "{step} s");
+        clock.set(0);
+        assert_eq!(scan().await, REFUSED, "{step} s");
+    }
 }
