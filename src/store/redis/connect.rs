@@ -123,7 +123,7 @@ impl Connector {
     /// What Redis's clock showed more than our wall clock when they were last compared, in microseconds;
     /// `None` before that.
     pub fn offset_from_wall(&self) -> Option<i64> {
-        self.clock_offset.from_wall()
+        self.clock_offset.ahead_of_wall()
     }
 
     /// Whether Redis may have forgotten lately. Whatever makes it forget (a restart without

@@ -70,7 +70,7 @@ impl Offset {
 
     /// What Redis's clock showed more than our wall clock when it was last measured, in microseconds;
     /// `None` before that.
-    pub(super) fn from_wall(&self) -> Option<i64> {
+    pub(super) fn ahead_of_wall(&self) -> Option<i64> {
         let last = self.last();
         last.map(|last| self.get() - last.wall_offset())
     }
@@ -116,16 +116,16 @@ mod tests {
         for step in [3600, -3600, 86_400, -86_400] {
             let offset = Offset::default();
             assert_eq!(offset.how_well(at(0, 0)), Old, "nothing is known yet");
-            assert_eq!(offset.from_wall(), None);
+            assert_eq!(offset.ahead_of_wall(), None);
             offset.compare(theirs(5), at(0, 0), at(10, 0));
             let known = offset.get();
-            assert_eq!((offset.how_well(at(20, 0)), offset.from_wall()), (Well, Some(known)));
+            assert_eq!((offset.how_well(at(20, 0)), offset.ahead_of_wall()), (Well, Some(known)));
             assert_eq!(offset.how_well(at(20, step)), Jumped);
-            assert_eq!(offset.from_wall(), Some(known), "as it was when it was measured");
+            assert_eq!(offset.ahead_of_wall(), Some(known), "as it was when it was measured");
             offset.compare(theirs(35), at(30, step), at(40, step));
             assert_eq!(offset.get(), known, "deadlines stay where they are");
             assert_eq!(offset.how_well(at(50, step)), Well);
-            assert_eq!(offset.from_wall(), Some(known - step * 1_000_000));
+            assert_eq!(offset.ahead_of_wall(), Some(known - step * 1_000_000));
         }
     }
 
@@ -141,7 +141,7 @@ mod tests {
         offset.compare(theirs(ahead + 55), at(50, slept), at(60, slept));
         assert_eq!(offset.how_well(at(70, slept)), Well);
         assert!(offset.get().abs_diff(slept * 1_000_000) <= 5000, "{}", offset.get());
-        assert!(offset.from_wall().unwrap().abs() <= 5000);
+        assert!(offset.ahead_of_wall().unwrap().abs() <= 5000);
     }
 
     #[test]
