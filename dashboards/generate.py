@@ -277,6 +277,11 @@ redis = dashboard("scanlogin-redis", "scanlogin: is Redis the problem?", "The st
     panel("Scan to push, beside it",
           "If this moves together with the probe, it is Redis; if it moves alone, it is an instance.",
           quantiles("scanlogin_scan_to_push_seconds"), "s", ["ScanloginSlowPush"]),
+    row("Clocks"),
+    panel("Redis's clock, ahead of the instance's",
+          "Web tokens have Redis's time, all else the instance's. One instance apart: its clock. All by the same: Redis's. A few milliseconds are normal, over 5 s somebody's NTP is off.",
+          [("scanlogin_store_clock_offset_seconds", "{{instance}}")], "s", ["ScanloginClocksApart"], minimum=None,
+          thresholds=steps((None, RED), (-5, GREEN), (5, RED))),
 ])
 
 PER_INSTANCE = "{{instance}}"

@@ -1,6 +1,7 @@
 //! The only place that wires the parts together: build, then run.
 
 mod acceptors;
+mod clock_watch;
 mod servers;
 mod threads;
 mod upstream;
@@ -16,6 +17,7 @@ use tokio::sync::mpsc;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use self::{
+    clock_watch::ClockWatch,
     servers::{AdminParts, bind, bind_each, serve, serve_admin, stop},
     threads::{EVENTS, Shared, Shelf, ThreadEvent},
     upstream::Upstream,
@@ -166,7 +168,11 @@ impl Application {
             }
         };
         let metrics = Arc::new(Metrics::new());
-        let tracer = config.otlp.as_ref().map(|otlp| trace::start(otlp, &metrics)).transpose();
+        let tracer = config
+            .otlp
+            .as_ref()
+            .map(|otlp| trace::start(otlp, &metrics, &options.clock))
+            .transpose();
         let tracer = tracer.map_err(|error| StartError::Otlp(error.to_string()))?;
         let traces = tracer.as_ref().map(|(tracer, _)| tracer.clone());
         let upstream = Upstream::reach(&config, &options, &metrics, traces).await?;
@@ -238,7 +244,7 @@ impl Application {
             connections: Arc::new(connections),
             background: background.clone(),
             limits: limits.clone(),
-            app_auth: Arc::new(AppAuth::new(&config, upstream.key_set())),
+            app_auth: Arc::new(AppAuth::new(&config, upstream.key_set(), options.clock.clone())),
             issuer: Arc::new(Issuer::new(&config)),
             webhook: upstream.webhook.clone(),
             facts: Arc::new(FactsKey::new(&config)),
@@ -260,6 +266,7 @@ impl Application {
         let mut registries = Vec::new();
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         let mut watch = tokio::time::interval(Duration::from_secs(1));
+        let mut clock_watch = ClockWatch::default();
         loop {
             tokio::select! {
                 () = stops.next() => break,
@@ -270,6 +277,9 @@ impl Application {
                 },
                 _ = housekeeping.tick() => limits.forget_the_idle(options.clock.now()),
                 _ = watch.tick() => {
+                    if let Some(offset) = shelf.clock_offset() {
+                        clock_watch.look(offset, &metrics);
+                    }
                     if let Some(dropped) = &options.log_lines_dropped {
                         let new = dropped.dropped_lines() as u64 - metrics.log_lines_dropped.get();
                         metrics.log_lines_dropped.inc_by(new);

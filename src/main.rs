@@ -33,7 +33,7 @@ async fn main() -> ExitCode {
         Ok(Parsed::Show(text)) => return show(&text),
         Ok(Parsed::Check(values)) => return check(&values),
         Ok(Parsed::Token(order, values)) => {
-            return match cli::token(&order, &values, Clock::system().now()).await {
+            return match cli::token(&order, &values, Clock::system().wall()).await {
                 Ok(token) => show(format!("{token}\n").as_bytes()),
                 Err(error) => complain(&error),
             };

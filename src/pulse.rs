@@ -15,8 +15,8 @@ const IDLE_PERIOD: Duration = Duration::from_secs(1);
 /// Who is busy for less than this part of its time.
 const IDLE_SHARE: u32 = 50;
 
-/// Measures the calling thread for as long as it lives.
-pub async fn watch(thread: Thread, clock: Clock) {
+/// Measures the calling thread for as long as it lives, and has `each` look at something by the way.
+pub async fn watch(thread: Thread, clock: Clock, each: impl Fn()) {
     let runtime = tokio::runtime::Handle::current().metrics();
     let mut period = PERIOD;
     loop {
@@ -24,6 +24,7 @@ pub async fn watch(thread: Thread, clock: Clock) {
         tokio::time::sleep(period).await;
         let lag = clock.now().since(asleep).saturating_sub(period);
         period = after(period, thread.observe(lag, &runtime));
+        each();
     }
 }
 
@@ -40,7 +41,7 @@ mod tests {
     #[tokio::test]
     async fn a_thread_that_is_held_up_shows_it() {
         let metrics = Metrics::new();
-        let watching = tokio::spawn(watch(metrics.threads.of(0), Clock::system()));
+        let watching = tokio::spawn(watch(metrics.threads.of(0), Clock::system(), || {}));
         tokio::task::yield_now().await;
         std::thread::sleep(4 * PERIOD);
         let value = |series: &str| -> f64 {
@@ -70,7 +71,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_thread_that_sleeps_is_looked_at_once_a_second() {
         let metrics = Metrics::new();
-        let watching = tokio::spawn(watch(metrics.threads.of(0), Clock::system()));
+        let watching = tokio::spawn(watch(metrics.threads.of(0), Clock::system(), || {}));
         tokio::time::sleep(Duration::from_secs(60)).await;
         let text = metrics.render();
         let series = "scanlogin_event_loop_lag_seconds_count{thread=\"0\"} ";

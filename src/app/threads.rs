@@ -55,6 +55,15 @@ impl Shelf {
             Self::Redis(connector) => StoreFactory::Redis(connector.clone()),
         }
     }
+
+    /// What the store's clock showed more than our wall clock when they were last compared, in
+    /// microseconds; `None` where they are one, or were not compared yet.
+    pub(super) fn clock_offset(&self) -> Option<i64> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Redis(connector) => connector.offset_from_wall(),
+        }
+    }
 }
 
 /// What a worker thread tells the application.
@@ -100,9 +109,17 @@ impl Shared {
     pub(super) fn start_thread(&self) -> Rc<Worker> {
         let number = self.threads.fetch_add(1, Ordering::Relaxed);
         let series = self.metrics.threads.of(number);
-        actix_rt::spawn(pulse::watch(series, self.clock.clone()));
         let line = Rc::new(ThreadLine::default());
         let store: Store = self.shelf.factory().make_on(line.clone(), &self.metrics, &self.clock);
+        let measured = store.clone();
+        let measure = move || {
+            if measured.doubts_its_time() {
+                let store = measured.clone();
+                // Where it fails, the next look asks again.
+                actix_rt::spawn(async move { store.token_time().await.map(drop) });
+            }
+        };
+        actix_rt::spawn(pulse::watch(series, self.clock.clone(), measure));
         Rc::new(Worker {
             config: self.config.clone(),
             registry: self.start_registry(number, store.clone(), line),

@@ -5,6 +5,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use super::scan::refusal;
 use crate::{
+    clock::Timestamp,
     error::ApiError,
     keys::{Claim, Code, LoginId},
     login::{Attempt, HiddenNumber, LEASE, PhoneRefusal, State, Then},
@@ -32,7 +33,7 @@ pub(super) async fn scan(
 ) -> Result<ScanDone, ApiError> {
     match worker.webhook.clone() {
         None => {
-            let token = worker.issuer.mint(&user, id, worker.clock.now());
+            let token = worker.issuer.mint(&user, id, token_time(worker).await?);
             store_scan(worker, id, &code, claim, user, &token).await
         }
         Some(webhook) => {
@@ -56,7 +57,7 @@ pub(super) async fn confirm(
 ) -> Result<Result<ConfirmDone, PhoneRefusal>, ApiError> {
     match worker.webhook.clone() {
         None => {
-            let token = worker.issuer.mint(user, claim.id, worker.clock.now());
+            let token = worker.issuer.mint(user, claim.id, token_time(worker).await?);
             store_confirm(worker, claim, user, number, &token).await
         }
         Some(webhook) => {
@@ -65,6 +66,10 @@ pub(super) async fn confirm(
             to_its_end(worker, call).await
         }
     }
+}
+
+async fn token_time(worker: &Worker) -> Result<Timestamp, ApiError> {
+    worker.store.token_time().await.map_err(|_| ApiError::StoreAway)
 }
 
 /// Runs a call to its end even if the phone hangs up on the way: what the webhook has made is to be
@@ -151,6 +156,7 @@ async fn made(
     user: &str,
     trace: Option<TraceContext>,
 ) -> Result<WebToken, ApiError> {
+    let now = token_time(worker).await?;
     let (entry, after) =
         (Revocation::new(id, user, Cause::Undelivered), due_after(worker.config.collect));
     let put = worker.store.outbox_put(&entry, after).await.map_err(|_| ApiError::StoreAway)?;
@@ -159,7 +165,7 @@ async fn made(
         tracing::error!("the queue for the webhook is full: no token is asked for");
         return Err(ApiError::WebhookAway);
     }
-    match webhook.login(id, user, trace).await {
+    match webhook.login(id, user, now, trace).await {
         Ok(token) => Ok(token),
         Err(error) => {
             tracing::warn!(login = id.log_id(), %error, "the webhook made no token");

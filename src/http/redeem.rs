@@ -41,13 +41,15 @@ pub(super) async fn redeem(
     // A text that is no ticket at all never existed either.
     let ticket = Ticket::parse(&ticket).map_err(|_| ApiError::NoLogin)?;
     let id = ticket.claim.id;
+    // First, since a ticket is good once.
+    let now = worker.store.token_time().await.map_err(|_| ApiError::StoreAway)?;
     let redeemed = worker.store.redeem(&ticket).await.map_err(|_| ApiError::StoreAway)?;
     let Redeemed { user, sealed, approved, facts } = redeemed.ok_or(ApiError::NoLogin)?;
     let WebToken { token, expires_at } = tokens::open(&sealed, &ticket.claim).map_err(|_| {
         tracing::error!(login = id.log_id(), "a sealed token cannot be opened");
         ApiError::NoLogin
     })?;
-    let seconds = expires_at.saturating_sub(worker.clock.now().as_secs());
+    let seconds = expires_at.saturating_sub(now.as_secs());
     let cookie = cookie::set(&token, seconds).inspect_err(|_| {
         tracing::error!(
             login = id.log_id(),

@@ -23,18 +23,27 @@ enum Brought {
 }
 
 /// What the request's token says; the header counts before the cookie.
-fn web_login(request: &HttpRequest, worker: &Worker) -> (Brought, Result<WebLogin, ApiError>) {
+async fn web_login(
+    request: &HttpRequest,
+    worker: &Worker,
+) -> (Brought, Result<WebLogin, ApiError>) {
     let header = request.headers().get(header::AUTHORIZATION);
-    let verified = |token: Option<&str>| {
-        token.and_then(|token| worker.issuer.verify(token)).ok_or(ApiError::Unauthenticated)
-    };
     if header.is_none()
         && worker.config.deliver == Deliver::Ticket
         && let Some(token) = cookie::token(request)
     {
-        return (Brought::Cookie, verified(Some(&token)));
+        return (Brought::Cookie, verified(Some(&token), worker).await);
     }
-    (Brought::Bearer, verified(bearer(header.and_then(|value| value.to_str().ok()))))
+    let token = bearer(header.and_then(|value| value.to_str().ok()));
+    (Brought::Bearer, verified(token, worker).await)
+}
+
+/// What a token says, if it is ours and has not expired.
+async fn verified(token: Option<&str>, worker: &Worker) -> Result<WebLogin, ApiError> {
+    let signed = token.and_then(|token| worker.issuer.verify(token));
+    let signed = signed.ok_or(ApiError::Unauthenticated)?;
+    let now = worker.store.token_time().await.map_err(|_| ApiError::StoreAway)?;
+    signed.at(now).ok_or(ApiError::Unauthenticated)
 }
 
 /// `GET /verify`
@@ -45,7 +54,7 @@ pub(super) async fn verify(
     let client = Client::of(&request, &worker.config);
     client.check_host(&worker.config)?;
     client.check_origin(&worker.config)?;
-    let WebLogin { user, id, expires_at } = web_login(&request, &worker).1?;
+    let WebLogin { user, id, expires_at } = web_login(&request, &worker).await.1?;
     let good = worker.store.is_good(&user, id).await.map_err(|_| ApiError::StoreAway)?;
     if !good {
         return Err(ApiError::Unauthenticated);
@@ -74,7 +83,7 @@ pub(super) async fn logout(
     let client = Client::of(&request, &worker.config);
     client.check_host(&worker.config)?;
     client.check_origin(&worker.config)?;
-    let (brought, login) = web_login(&request, &worker);
+    let (brought, login) = web_login(&request, &worker).await;
     if brought == Brought::Cookie {
         // Else a page anywhere could log its visitors out.
         client.check_origin_is_listed(&worker.config)?;
@@ -85,6 +94,8 @@ pub(super) async fn logout(
             tracing::info!(login = id.log_id(), revoked, "logged out");
             answer(HttpResponse::Ok(), &json!({ "code": 100, "msg": "Logged out" }))
         }
+        // The cookie stays, or the token would stay good without anybody who could end it.
+        Err(error @ ApiError::StoreAway) => return Err(error),
         Err(error) => error.response(),
     };
     if brought == Brought::Cookie {

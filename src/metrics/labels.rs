@@ -301,6 +301,8 @@ labels! {
         Reclaim = "reclaim",
         /// The user's current web login.
         Current = "current",
+        /// The store's time, where what is known of it does not do for a token.
+        Time = "time",
         /// A web login is ended.
         Revoke = "revoke",
         /// A user's web login is ended by others than its browser.

@@ -149,6 +149,7 @@ pub struct Metrics {
     pub feed_rescued: IntCounter,
     pub store_seconds: HistogramBy<StoreOperation>,
     pub store_errors: CounterByTwo<StoreOperation, StoreErrorKind>,
+    pub store_clock_offset: Gauge,
     pub registry_mailbox: IntGauge,
     pub threads: Threads,
     pub http_requests: CounterByTwo<Route, Status>,
@@ -294,6 +295,14 @@ impl Metrics {
                 "scanlogin_store_errors_total",
                 "Calls of the store that failed",
                 ["operation", "kind"],
+            ),
+            store_clock_offset: register(
+                &registry,
+                Gauge::new(
+                    "scanlogin_store_clock_offset_seconds",
+                    "What Redis's clock shows more than this machine's wall clock; 0 with the \
+                     embedded store",
+                ),
             ),
             registry_mailbox: gauge(
                 "scanlogin_registry_mailbox",

@@ -132,6 +132,17 @@ impl Head {
     }
 }
 
+/// How well this process knows the store's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownTime {
+    /// As well as tokens need it.
+    Well,
+    /// It was not measured lately.
+    Old,
+    /// Since it was measured our wall clock was set, or the machine was suspended.
+    Jumped,
+}
+
 /// What a store must do. Every method is one atomic step on the store's clock.
 #[async_trait(?Send)]
 pub trait Backend {
@@ -281,6 +292,23 @@ pub trait Backend {
     /// acknowledged; the current one, if there was one.
     async fn end_session(&self, user: &str) -> Result<Option<LoginId>, StoreError>;
 
-    /// The store's clock, as far as this process knows it.
+    /// The store's clock, as far as this process knows it: for deadlines, which are compared by it. No step of
+    /// this machine's wall clock moves it.
     fn now(&self) -> Timestamp;
+
+    /// The time that web tokens and cookies are minted and judged by, as far as this process knows it. Redis's
+    /// own, so that all instances agree; where there is but one process, its wall clock.
+    fn token_time(&self) -> Timestamp {
+        self.now()
+    }
+
+    /// How well [`Self::token_time`] is known.
+    fn known_time(&self) -> KnownTime {
+        KnownTime::Well
+    }
+
+    /// Asks for it.
+    async fn ask_time(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }

@@ -409,6 +409,10 @@ impl Backend for EmbeddedStore {
     fn now(&self) -> Timestamp {
         self.clock.now()
     }
+
+    fn token_time(&self) -> Timestamp {
+        self.clock.wall()
+    }
 }
 
 impl EmbeddedStore {
@@ -431,7 +435,9 @@ impl EmbeddedStore {
         if self.live_entry(&inner, user).has_ended(session.since) {
             return Err(());
         }
-        Ok(inner.users.insert(user.into(), (Entry::Session(session.clone()), until)))
+        let since = self.clock.wall_at(session.since);
+        let entry = Entry::Session(Session { since, ..session.clone() });
+        Ok(inner.users.insert(user.into(), (entry, until)))
     }
 
     /// Ends the user's current web login if it is this one.

@@ -14,7 +14,9 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use self::outbox::{Put, Revocation, Taken};
 pub use self::{
-    backend::{Backend, ConfirmDone, EndDone, Head, NewLogin, ResumeDone, ScanDone, StoreError},
+    backend::{
+        Backend, ConfirmDone, EndDone, Head, KnownTime, NewLogin, ResumeDone, ScanDone, StoreError,
+    },
     embedded::EmbeddedStore,
     session::{ENDED_FOR, Entry, Session},
 };
@@ -350,5 +352,28 @@ impl Store {
     /// See [`Backend::now`].
     pub fn now(&self) -> Timestamp {
         self.backend.now()
+    }
+
+    /// The time to mint a token with, or to judge one by: see [`Backend::token_time`]. The store is asked for it
+    /// only where what is known of it is old, or this machine's clock was set or stood still meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nobody knows what time it is.
+    pub async fn token_time(&self) -> Result<Timestamp, StoreError> {
+        if self.backend.known_time() != KnownTime::Well {
+            self.timed(StoreOperation::Time, self.backend.ask_time()).await?;
+        }
+        Ok(self.backend.token_time())
+    }
+
+    /// Whether the machine was suspended, or its wall clock set, since the store's time was measured: then
+    /// what is due is not to wait until it is measured by itself.
+    pub fn doubts_its_time(&self) -> bool {
+        self.backend.known_time() == KnownTime::Jumped
+    }
+
+    /// The same without asking: to tell how long a token is still good for.
+    pub fn token_time_as_known(&self) -> Timestamp {
+        self.backend.token_time()
     }
 }

@@ -17,7 +17,8 @@ pub const ENDED_FOR: Duration = RECEIPT.saturating_add(SLACK);
 pub struct Session {
     /// The login that made it: the `jti` of its token.
     pub id: LoginId,
-    /// When the user approved it, on the store's clock.
+    /// When the user approved it: on the store's clock, and in the user's entry by the time of tokens
+    /// ([`super::Backend::token_time`]), since that is shown to people.
     pub since: Timestamp,
     /// What is known of the browser, sealed ([`crate::tokens::FactsKey`]); empty: nothing is.
     pub browser: Vec<u8>,

@@ -13,14 +13,14 @@ use super::{
     key_set::{Found, KeySet},
 };
 use crate::{
-    clock::Timestamp,
+    clock::{Clock, Timestamp},
     config::{AppKey, Config, Secret, pem::VerifyingKey},
     login::Profile,
 };
 
 /// Longest user name, in bytes (spec section 3).
 pub const MAX_USER: usize = 255;
-/// What clocks of the app's backend and ours may differ, in seconds.
+/// What the wall clocks of the app's backend and of this machine may differ, in seconds.
 const LEEWAY: u64 = 30;
 /// Longest name that is passed on to the browser, in bytes; a longer one is left out.
 pub const MAX_NAME: usize = 128;
@@ -42,6 +42,9 @@ pub struct AppUser {
 struct AppClaims {
     sub: String,
     exp: u64,
+    // May have a fraction (RFC 7519, 2, NumericDate). A token without it is good from the beginning of time.
+    #[serde(default, skip_serializing)]
+    nbf: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     iss: Option<String>,
     // A claim of another type than expected is as good as absent: it is only for show.
@@ -72,6 +75,7 @@ pub struct AppAuth {
     keys: Vec<VerifyingKey>,
     key_set: Option<KeySet>,
     demo: Option<Demo>,
+    clock: Clock,
 }
 
 struct Demo {
@@ -109,8 +113,8 @@ impl Rules {
         use Algorithm::{ES256, EdDSA, HS256, RS256};
         let rules = [HS256, RS256, ES256, EdDSA].map(|algorithm| {
             let mut validation = Validation::new(algorithm);
-            validation.leeway = LEEWAY;
-            validation.validate_nbf = true;
+            // By our clock, not by the operating system's, which this crate would ask: `AppClaims::are_good`.
+            validation.validate_exp = false;
             let mut required = HashSet::from(["exp".to_owned(), "sub".to_owned()]);
             if let Some(issuer) = issuer {
                 validation.set_issuer(&[issuer]);
@@ -130,7 +134,7 @@ impl Rules {
         Self(rules.into())
     }
 
-    /// The claims, if one of the keys has signed them.
+    /// The claims, if one of the keys has signed them; their time is not looked at.
     fn check(&self, token: &str, header: &Header, keys: &[VerifyingKey]) -> Option<AppClaims> {
         let (_, validation) = self.0.iter().find(|(algorithm, _)| *algorithm == header.alg)?;
         let named = |key: &&VerifyingKey| {
@@ -145,8 +149,8 @@ impl Rules {
 
 impl AppAuth {
     /// A verifier for what is configured, and for the demo's users if it is on. `key_set` is there
-    /// where the configuration names one.
-    pub fn new(config: &Config, key_set: Option<KeySet>) -> Self {
+    /// where the configuration names one. Tokens are good by the wall clock.
+    pub fn new(config: &Config, key_set: Option<KeySet>, clock: Clock) -> Self {
         let rules = Rules::new(config.app_issuer.as_deref(), config.app_audience.as_deref());
         let mut keys = match &config.app_keys.current {
             AppKey::Secret(secret) => vec![secret_key(secret)],
@@ -159,7 +163,7 @@ impl AppAuth {
             verifying: secret_key(secret),
             signing: EncodingKey::from_secret(secret.expose()),
         });
-        Self { rules, keys, key_set, demo }
+        Self { rules, keys, key_set, demo, clock }
     }
 
     /// The user of a token.
@@ -183,21 +187,31 @@ impl AppAuth {
                 Found::Away => return Err(NotVerified::KeysAway),
             };
         }
-        claims.and_then(user).ok_or(NotVerified::Invalid)
+        let now = self.clock.wall();
+        claims.filter(|claims| claims.are_good(now)).and_then(user).ok_or(NotVerified::Invalid)
     }
 
     /// An app token for a demo user, good for an hour; `None` if there is no such user or no demo.
-    pub fn demo_token(&self, user: &str, now: Timestamp) -> Option<String> {
+    pub fn demo_token(&self, user: &str) -> Option<String> {
         let user = DemoUser::ALL.iter().find(|demo| demo.id == user)?;
         let claims = AppClaims {
             sub: user.id.into(),
-            exp: now.as_secs() + 3600,
+            exp: self.clock.wall().as_secs() + 3600,
+            nbf: 0.0,
             iss: Some(DEMO_ISSUER.into()),
             name: Some(user.name.into()),
             picture: None,
         };
         let key = &self.demo.as_ref()?.signing;
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, key).ok()
+    }
+}
+
+impl AppClaims {
+    /// Whether the token is good at this time.
+    fn are_good(&self, now: Timestamp) -> bool {
+        let now = now.as_secs();
+        now <= self.exp.saturating_add(LEEWAY) && self.nbf <= (now + LEEWAY) as f64
     }
 }
 

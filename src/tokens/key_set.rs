@@ -11,7 +11,7 @@ use url::Url;
 
 use super::outgoing::{self, CALL_TIME, CallError};
 use crate::{
-    clock::Clock,
+    clock::{Clock, Timestamp},
     config::pem::VerifyingKey,
     metrics::{KeySetResult, Metrics},
 };
@@ -32,6 +32,8 @@ const ASKED_PER_MINUTE: u32 = 6;
 #[derive(Clone, Debug, Default)]
 struct Known {
     keys: Arc<Vec<VerifyingKey>>,
+    /// When they were fetched, by the wall clock.
+    fetched: Timestamp,
     /// Whether the last fetch failed.
     failing: bool,
 }
@@ -41,6 +43,9 @@ pub struct KeySet {
     known: watch::Receiver<Known>,
     wanted: Arc<Notify>,
     asked: DefaultDirectRateLimiter,
+    clock: Clock,
+    /// From so old on a set should have been fetched again.
+    old: Duration,
 }
 
 /// Fetches the keys: one for each process.
@@ -71,10 +76,13 @@ impl KeySet {
         };
         let mut receiver = self.known.clone();
         let known = receiver.borrow_and_update().clone();
-        if has(&known) {
+        // The fetcher waits by a clock that stands still while the machine is suspended; a key that was
+        // withdrawn meanwhile is good no longer for that.
+        let is_old = !known.failing && self.clock.wall().since(known.fetched) > self.old;
+        if has(&known) && !is_old {
             return Found::Keys(known.keys);
         }
-        if self.asked.check().is_ok() {
+        if is_old || self.asked.check().is_ok() {
             self.wanted.notify_one();
             // Each fetch, good or not, is announced; one that hangs ends by itself.
             let _ = tokio::time::timeout(CALL_TIME * 2, receiver.changed()).await;
@@ -107,6 +115,9 @@ impl Fetcher {
             known: self.known.subscribe(),
             wanted: self.wanted.clone(),
             asked: DefaultDirectRateLimiter::direct(Quota::per_minute(per_minute)),
+            clock: self.clock.clone(),
+            // With the time that a fetch may take.
+            old: self.refresh + CALL_TIME * 2,
         }
     }
 
@@ -125,8 +136,9 @@ impl Fetcher {
         });
         match fetched {
             Ok(keys) => {
-                self.metrics.key_set_refreshed.set(self.clock.now().as_secs() as i64);
-                self.known.send_replace(Known { keys: Arc::new(keys), failing: false });
+                let fetched = self.clock.wall();
+                self.metrics.key_set_refreshed.set(fetched.as_secs() as i64);
+                self.known.send_replace(Known { keys: Arc::new(keys), fetched, failing: false });
                 Ok(())
             }
             Err(error) => {

@@ -13,7 +13,7 @@ use aws_lc_rs::hmac;
 pub use self::{
     app_auth::{AppAuth, AppUser, DemoUser, MAX_NAME, MAX_PICTURE, MAX_USER, NotVerified},
     facts::FactsKey,
-    issuer::{Issuer, WebLogin, WebToken},
+    issuer::{Issuer, Signed, WebLogin, WebToken},
     outgoing::CallError,
     sealed::{SealBroken, open, seal},
     webhook::Webhook,

@@ -80,7 +80,8 @@ impl Webhook {
         }))
     }
 
-    /// Has a token made for `user`, whose login this is, as part of that trace.
+    /// Has a token made for `user`, whose login this is, as part of that trace. `now`: the time of tokens
+    /// ([`crate::store::Store::token_time`]), from which it is told when the new one expires.
     ///
     /// # Errors
     /// [`CallError`]; unless it is [`CallError::Unreachable`], a token may have been made.
@@ -88,13 +89,14 @@ impl Webhook {
         &self,
         id: LoginId,
         user: &str,
+        now: Timestamp,
         trace: Option<TraceContext>,
     ) -> Result<WebToken, CallError> {
-        let own = self.own(trace);
+        let (own, asked) = (self.own(trace), self.clock.now());
         let call = async {
             let sent = self.send("login", id, user, String::new(), own).await;
             let body = outgoing::body(sent, MAX_BODY).await?;
-            self.made(&body)
+            self.made(&body, now + self.clock.now().since(asked))
         };
         self.measured(WebhookEvent::Login, trace.zip(own), call).await
     }
@@ -135,7 +137,7 @@ impl Webhook {
         key_suffix: String,
         trace: Option<TraceContext>,
     ) -> Result<Response, reqwest::Error> {
-        let time = self.clock.now().as_secs();
+        let time = self.clock.wall().as_secs();
         let event = Event { event, id: id.to_string(), user, platform: super::PLATFORM, time };
         let body = serde_json::to_string(&event).expect("texts and a number");
         let mut call = self.client.post(self.url.clone());
@@ -161,7 +163,7 @@ impl Webhook {
         text
     }
 
-    fn made(&self, body: &[u8]) -> Result<WebToken, CallError> {
+    fn made(&self, body: &[u8], now: Timestamp) -> Result<WebToken, CallError> {
         let invalid = |what: &str| CallError::Invalid(what.into());
         let Made { token, expires_in } = serde_json::from_slice(body)
             .map_err(|_| invalid("is not JSON with a text field 'token'"))?;
@@ -172,7 +174,7 @@ impl Webhook {
         if !(1..=MAX_EXPIRES_IN).contains(&seconds) {
             return Err(invalid("has an 'expires_in' that is not from 1 to 31536000"));
         }
-        let expires_at = (self.clock.now() + Duration::from_secs(seconds)).as_secs();
+        let expires_at = (now + Duration::from_secs(seconds)).as_secs();
         Ok(WebToken { token, expires_at })
     }
 

@@ -13,7 +13,7 @@ use opentelemetry_sdk::{
 use tokio::sync::{Notify, mpsc};
 
 use super::SpanResult;
-use crate::{config::Otlp, keys::LoginId, metrics::Metrics, tokens::outgoing};
+use crate::{clock::Clock, config::Otlp, keys::LoginId, metrics::Metrics, tokens::outgoing};
 
 /// Spans that may wait to be sent: some seconds at a thousand logins a second.
 const WAITING_SPANS: usize = 8 * 1024;
@@ -27,6 +27,8 @@ pub struct Tracer {
     queue: mpsc::Sender<SpanData>,
     one_in: NonZeroU64,
     metrics: Arc<Metrics>,
+    /// For the times of spans.
+    pub(super) clock: Clock,
     closing: Arc<Notify>,
 }
 
@@ -69,6 +71,7 @@ pub struct Exporter {
 pub fn start(
     config: &Otlp,
     metrics: &Arc<Metrics>,
+    clock: &Clock,
 ) -> Result<(Arc<Tracer>, Exporter), ExporterBuildError> {
     let client = outgoing::client()
         .map_err(|error| ExporterBuildError::InternalFailure(error.to_string()))?;
@@ -85,8 +88,13 @@ pub fn start(
     exporter.set_resource(&resource.build());
     let (queue, spans) = mpsc::channel(WAITING_SPANS);
     let closing = Arc::new(Notify::new());
-    let tracer =
-        Tracer { queue, one_in: config.one_in, metrics: metrics.clone(), closing: closing.clone() };
+    let tracer = Tracer {
+        queue,
+        one_in: config.one_in,
+        metrics: metrics.clone(),
+        clock: clock.clone(),
+        closing: closing.clone(),
+    };
     Ok((Arc::new(tracer), Exporter { spans, exporter, metrics: metrics.clone(), closing }))
 }
 

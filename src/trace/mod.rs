@@ -61,11 +61,11 @@ pub fn join(
     Some(own)
 }
 
-/// The span of a request that is over, if it is traced.
+/// The span of a request that is over, if it is traced; from when to when by the steady clock.
 pub fn finish(request: &HttpRequest, route: Route, status: u16, start: Timestamp, end: Timestamp) {
     let extensions = request.extensions();
     let Some(Joined { tracer, own, parent, login }) = extensions.get::<Joined>() else { return };
-    let mut span = span(*own, *parent, SpanKind::Server, (start, end));
+    let mut span = span(*own, *parent, SpanKind::Server, tracer.by_the_wall((start, end)));
     span.name = format!("{} {}", request.method(), route.text()).into();
     span.parent_span_is_remote = true;
     span.attributes = vec![
@@ -94,7 +94,10 @@ impl Tracer {
             return;
         }
         let root = TraceContext::of_login(ended.id);
-        let mut span = span(root, [0; 8], SpanKind::Internal, (ended.created, ended.at));
+        // Its times are the store's; it ends now.
+        let offset = self.clock.wall().as_micros() as i64 - ended.at.as_micros() as i64;
+        let at = |moment: Timestamp| moment.shifted(offset);
+        let mut span = span(root, [0; 8], SpanKind::Internal, (at(ended.created), at(ended.at)));
         span.name = "login".into();
         span.attributes = vec![
             KeyValue::new(LOGIN, ended.id.log_id()),
@@ -103,14 +106,20 @@ impl Tracer {
             KeyValue::new("scanlogin.resumes", i64::from(ended.resumes)),
         ];
         let mut events = SpanEvents::default();
-        for (name, at) in [("approved", ended.approved), ("pushed", ended.pushed)] {
-            events.events.extend(at.map(|at| Event::new(name, time(at), Vec::new(), 0)));
+        for (name, moment) in [("approved", ended.approved), ("pushed", ended.pushed)] {
+            events.events.extend(moment.map(|one| Event::new(name, time(at(one)), Vec::new(), 0)));
         }
         span.events = events;
         self.export(span);
     }
 
-    /// The span of a call that we made, as part of this trace.
+    /// When something was, as collectors compare it with what other machines say: by the wall clock as it
+    /// stands at the end of it, and as long as the steady one says.
+    fn by_the_wall(&self, (start, end): (Timestamp, Timestamp)) -> (Timestamp, Timestamp) {
+        (self.clock.wall_at(start), self.clock.wall_at(end))
+    }
+
+    /// The span of a call that we made, as part of this trace; when it was by the steady clock.
     pub fn call(
         &self,
         own: TraceContext,
@@ -119,7 +128,7 @@ impl Tracer {
         took: (Timestamp, Timestamp),
         error: Option<&str>,
     ) {
-        let mut span = span(own, parent.span_id, SpanKind::Client, took);
+        let mut span = span(own, parent.span_id, SpanKind::Client, self.by_the_wall(took));
         span.name = name.into();
         if let Some(error) = error {
             span.status = Status::error(error.to_owned());

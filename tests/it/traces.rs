@@ -27,12 +27,12 @@ async fn scan_in_trace(phone: &Phone, key: &str, flags: &str) -> Answer {
 }
 
 /// A collector; it takes whatever comes.
-async fn collector() -> Upstream {
+pub(crate) async fn collector() -> Upstream {
     Upstream::start(|_| Reply::Text(String::new())).await
 }
 
 /// The spans that it has heard of.
-fn spans(collector: &Upstream) -> Vec<Span> {
+pub(crate) fn spans(collector: &Upstream) -> Vec<Span> {
     let requests = collector.heard().into_iter().map(|heard| {
         assert_eq!(heard.path, "/v1/traces");
         assert_eq!(heard.header("Content-Type"), "application/x-protobuf");

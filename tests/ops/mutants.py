@@ -55,6 +55,7 @@ MUTANTS = [
     ("alerts.links", "docs/runbook.md", "operations.md#proxies", "operations.md#proxy", "operations.md#proxy"),
     ("alerts.cases", "dashboards/rules.yaml", "scanlogin_registry_mailbox > 1000", "scanlogin_registry_mailbox > 9000", "ScanloginRegistryBacklog: it stays full"),
     ("alerts.cases", "dashboards/rules.yaml", "(rate(scanlogin_event_loop_lag_seconds_bucket[5m]))) > 0.1", "(rate(scanlogin_event_loop_lag_seconds_bucket[5m]))) > 5", "ScanloginEventLoopLag"),
+    ("alerts.cases", "dashboards/rules.yaml", "(abs(scanlogin_store_clock_offset_seconds)[5m:30s])", "(scanlogin_store_clock_offset_seconds[5m])", "ScanloginClocksApart"),
     ("alerts.cases", "dashboards/rules.yaml", "0.8 * scanlogin_max_waiting_sockets", "0.9 * scanlogin_max_waiting_sockets", "ScanloginNearCapacity"),
     ("alerts.cases", "dashboards/rules.yaml", "expr: scanlogin_draining == 1\n        for: 5m", "expr: scanlogin_draining == 1\n        for: 0m", "ScanloginDrainStuck"),
     ("alerts.cases", "tests/ops/alerts.yaml", "    a missed scrape:\n", "    a scrape:\n      labels: {}\n      fires: [1]\n", "ScanloginInstanceDown"),

@@ -15,7 +15,6 @@ use super::{
     probe::{PROBE_TIMEOUT, Probe},
 };
 use crate::{
-    clock::Timestamp,
     config::Node,
     crash::Part,
     keys::{Entropy, LoginId},
@@ -148,10 +147,21 @@ impl<A: Wakeable> Supervisor<A> {
     }
 
     async fn compare_clocks(&self, mut connection: Multiplexer) -> Result<(), Lost> {
-        let sent = self.instance.clock.now();
-        let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await?;
-        let theirs = Timestamp::from_micros(seconds * 1_000_000 + micros);
-        self.instance.connector.compare_clocks(theirs, sent, self.instance.clock.now());
+        let Instance { clock, connector, .. } = &*self.instance;
+        let sent = clock.moment();
+        let time = redis::cmd("TIME").query_async(&mut connection).await?;
+        connector.compare_clocks(time, sent, clock);
+        Ok(())
+    }
+
+    /// Writes the canary, and measures Redis's clock by the way.
+    async fn probe(&self, mut connection: Multiplexer) -> Result<(), Lost> {
+        let Instance { clock, connector, .. } = &*self.instance;
+        let sent = clock.moment();
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SET").arg(&self.canary).arg(1).arg("PX").arg(10_000).ignore().cmd("TIME");
+        let (time,) = pipeline.query_async(&mut connection).await?;
+        connector.compare_clocks(time, sent, clock);
         Ok(())
     }
 
@@ -285,9 +295,7 @@ impl<A: Wakeable> Supervisor<A> {
                         continue;
                     }
                     probe.send();
-                    let mut set = redis::cmd("SET");
-                    set.arg(&self.canary).arg(1).arg("PX").arg(10_000);
-                    set.query_async::<()>(&mut connection.line).await?;
+                    self.probe(connection.line.clone()).await?;
                 }
             }
         }

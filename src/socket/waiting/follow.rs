@@ -162,10 +162,11 @@ impl Waiting {
         match self.protocol {
             Protocol::Plain => self.wire.say(Message::Text(token.token.into())),
             Protocol::Json => {
+                let token_time = self.worker.store.token_time_as_known();
                 let message = ServerMessage::Token {
                     token: &token.token,
                     token_type: "Bearer",
-                    expires_in: token.expires_at.saturating_sub(now.as_secs()),
+                    expires_in: token.expires_at.saturating_sub(token_time.as_secs()),
                     user: &what.user,
                     collect_ms: now.until(collect_until).as_millis() as u64,
                 };

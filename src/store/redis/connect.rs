@@ -31,10 +31,10 @@ use super::{
     stream,
 };
 use crate::{
-    clock::Timestamp,
+    clock::{Clock, Moment, Timestamp},
     config::{Node, Redis, RedisNodes},
     metrics::StoreErrorKind,
-    store::StoreError,
+    store::{KnownTime, StoreError},
 };
 
 /// How long one command may take: longer than any pause of a healthy Redis, shorter than a phone's
@@ -53,7 +53,6 @@ pub struct Connector {
     certificates: Option<TlsCertificates>,
     tls: Option<TlsConnector>,
     names: Names,
-    /// What Redis's clock shows more than ours, in microseconds.
     clock_offset: Offset,
     kept: Mutex<HashMap<Node, MultiplexedConnection>>,
     /// What was approved here a moment ago.
@@ -103,9 +102,28 @@ impl Connector {
         &self.names
     }
 
-    /// Notes what Redis's clock showed at some moment between two readings of ours.
-    pub fn compare_clocks(&self, theirs: Timestamp, sent: Timestamp, received: Timestamp) {
-        self.clock_offset.compare(theirs, sent, received);
+    /// Notes what Redis's clock showed (its `TIME`: seconds, microseconds) in an answer that was asked for
+    /// then and has just come.
+    pub fn compare_clocks(
+        &self,
+        (seconds, micros): (u64, u64),
+        sent: Moment,
+        clock: &Clock,
+    ) -> Timestamp {
+        let theirs = Timestamp::from_micros(seconds * 1_000_000 + micros);
+        self.clock_offset.compare(theirs, sent, clock.moment());
+        theirs
+    }
+
+    /// How well Redis's time is known.
+    pub fn known_time(&self, clock: &Clock) -> KnownTime {
+        self.clock_offset.how_well(clock.moment())
+    }
+
+    /// What Redis's clock showed more than our wall clock when they were last compared, in microseconds;
+    /// `None` before that.
+    pub fn offset_from_wall(&self) -> Option<i64> {
+        self.clock_offset.ahead_of_wall()
     }
 
     /// Whether Redis may have forgotten lately. Whatever makes it forget (a restart without
@@ -125,7 +143,7 @@ impl Connector {
         self.disturbed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What Redis's clock shows more than ours, in microseconds, as last noted.
+    /// What Redis's clock shows more than our steady one, in microseconds, as last noted.
     pub fn clock_offset(&self) -> i64 {
         self.clock_offset.get()
     }

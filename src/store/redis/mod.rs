@@ -47,12 +47,12 @@ pub use self::{
     names::{Names, slot_of},
 };
 use super::{
-    Backend, ConfirmDone, ENDED_FOR, EndDone, Entry, Head, NewLogin, ResumeDone, ScanDone, Session,
-    StoreError,
+    Backend, ConfirmDone, ENDED_FOR, EndDone, Entry, Head, KnownTime, NewLogin, ResumeDone,
+    ScanDone, Session, StoreError,
     outbox::{Put, Revocation, Taken},
 };
 use crate::{
-    clock::{Clock, Timestamp},
+    clock::{Clock, Moment, Timestamp},
     config::RedisNodes,
     keys::{Claim, Hash, LoginId, Ticket},
     login::{
@@ -162,10 +162,8 @@ impl RedisStore {
     }
 
     /// Redis's time of a creation that was sent then.
-    fn created(&self, (seconds, micros): (u64, u64), sent: Timestamp) -> Timestamp {
-        let now = Timestamp::from_micros(seconds * 1_000_000 + micros);
-        self.connector.compare_clocks(now, sent, self.clock.now());
-        now
+    fn created(&self, time: (u64, u64), sent: Moment) -> Timestamp {
+        self.connector.compare_clocks(time, sent, &self.clock)
     }
 
     fn login_key(&self, id: LoginId) -> String {
@@ -180,7 +178,7 @@ fn micros(duration: Duration) -> u64 {
 #[async_trait(?Send)]
 impl Backend for RedisStore {
     async fn create(&self, new: &NewLogin) -> Result<Timestamp, StoreError> {
-        let sent = self.clock.now();
+        let sent = self.clock.moment();
         let now = self.script(&self.creation(new)).await?;
         Ok(self.created(now, sent))
     }
@@ -188,7 +186,7 @@ impl Backend for RedisStore {
     async fn create_and_listen(&self, new: &NewLogin) -> Result<(Timestamp, bool), StoreError> {
         let Some(line) = self.line.get() else { return Ok((self.create(new).await?, false)) };
         let mut line = line.with_role(Role::Carrier);
-        let sent = self.clock.now();
+        let sent = self.clock.moment();
         let mut pipeline = redis::pipe();
         pipeline.invoke_script(&self.creation(new));
         pipeline.cmd("SUBSCRIBE").arg(self.connector.names().channel(new.id));
@@ -496,5 +494,16 @@ impl Backend for RedisStore {
 
     fn now(&self) -> Timestamp {
         self.clock.now().shifted(self.connector.clock_offset())
+    }
+
+    fn known_time(&self) -> KnownTime {
+        self.connector.known_time(&self.clock)
+    }
+
+    async fn ask_time(&self) -> Result<(), StoreError> {
+        let (sent, time) = (self.clock.moment(), redis::cmd("TIME"));
+        let answer = self.run(async |connection| time.query_async(connection).await).await?;
+        self.connector.compare_clocks(answer, sent, &self.clock);
+        Ok(())
     }
 }

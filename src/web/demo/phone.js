@@ -65,14 +65,10 @@ async function call(method, path, { user, claim, body } = {}) {
   return answer;
 }
 
-const appTokens = new Map();
-
+// A fresh one for each call: one that was kept would be dead after an hour, or after a night's sleep of the laptop.
 async function appToken(user) {
-  if (!appTokens.has(user.id)) {
-    const { token } = await call('POST', '/demo/app-token', { body: { user: user.id } });
-    appTokens.set(user.id, token);
-  }
-  return appTokens.get(user.id);
+  const { token } = await call('POST', '/demo/app-token', { body: { user: user.id } });
+  return token;
 }
 
 function show(state, explanation) {
@@ -97,7 +93,6 @@ function complain(error) {
 }
 
 function fail(error) {
-  if (error.code === -2) appTokens.clear();
   show('error');
   complain(error);
 }

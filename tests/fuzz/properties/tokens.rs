@@ -6,6 +6,7 @@ use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::FutureExt;
 use scanlogin::{
+    clock::Clock,
     config::{Config, Parsed, Values},
     keys::Entropy,
     tokens::{AppAuth, AppUser, Issuer, bearer},
@@ -20,7 +21,7 @@ static BOTH: LazyLock<(AppAuth, Issuer)> = LazyLock::new(|| {
         panic!("a good configuration")
     };
     let config = Config::from_values(&values, Entropy::Fixed(1)).expect("a good configuration");
-    (AppAuth::new(&config, None), Issuer::new(&config))
+    (AppAuth::new(&config, None, Clock::system()), Issuer::new(&config))
 });
 
 /// Who the app's token says, if it is good: with a secret nothing has to be waited for.

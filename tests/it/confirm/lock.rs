@@ -7,10 +7,14 @@ use scanlogin::{
     clock::{Clock, Timestamp},
     login::LOCK,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{confirm, matching, other_than, scanned};
-use crate::helpers::{Answer, Browser, Phone, RedisServer, Service, Settings, phone::now};
+use crate::helpers::{
+    Answer, Browser, Phone, RedisServer, Service, Settings,
+    phone::{app_token, now},
+    service::APP_SECRET,
+};
 
 /// Ends one login by wrong numbers.
 async fn miss(service: &Service, phone: &Phone) {
@@ -73,7 +77,8 @@ async fn after_a_quarter_of_an_hour_the_user_may_scan_again() {
     let options = Options { clock: clock.clone(), ..Options::default() };
     let settings = matching("always")(Settings::embedded());
     let service = Service::with_options(settings, options).await;
-    let phone = Phone::of(service.address, "alice");
+    let claims = json!({ "sub": "alice", "exp": now() + 3600 });
+    let phone = Phone::with_token(service.address, &app_token(&claims, APP_SECRET));
     for _ in 0..3 {
         miss(&service, &phone).await;
     }

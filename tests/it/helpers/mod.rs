@@ -17,6 +17,7 @@ pub(crate) mod sentinel;
 pub(crate) mod service;
 pub(crate) mod tls;
 pub(crate) mod upstream;
+pub(crate) mod wall_clock;
 
 use std::{
     future::Future,

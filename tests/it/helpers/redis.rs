@@ -14,6 +14,7 @@ pub(crate) struct RedisServer {
     pub(crate) port: u16,
     directory: TempDir,
     options: Vec<String>,
+    environment: Vec<(String, String)>,
     child: Child,
 }
 
@@ -25,10 +26,15 @@ impl RedisServer {
 
     /// Starts one with more options, as on its command line.
     pub(crate) async fn with(options: &[&str]) -> Self {
+        Self::within(options, Vec::new()).await
+    }
+
+    /// The same with further variables in its environment.
+    pub(crate) async fn within(options: &[&str], environment: Vec<(String, String)>) -> Self {
         let (port, directory) = (free_port(), tempfile::tempdir().expect("a directory"));
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
-        let child = spawn(port, &directory, &options);
-        let server = Self { port, directory, options, child };
+        let child = spawn(port, &directory, &options, &environment);
+        let server = Self { port, directory, options, environment, child };
         server.answers().await;
         server
     }
@@ -88,7 +94,7 @@ impl RedisServer {
 
     /// Starts it again on the same port; empty, since it persists nothing.
     pub(crate) async fn start_again(&mut self) {
-        self.child = spawn(self.port, &self.directory, &self.options);
+        self.child = spawn(self.port, &self.directory, &self.options, &self.environment);
         self.answers().await;
     }
 
@@ -100,11 +106,17 @@ impl RedisServer {
     }
 }
 
-fn spawn(port: u16, directory: &TempDir, options: &[String]) -> Child {
+fn spawn(
+    port: u16,
+    directory: &TempDir,
+    options: &[String],
+    environment: &[(String, String)],
+) -> Child {
     Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
         .args(["--appendonly", "no", "--daemonize", "no"])
         .args(options)
+        .envs(environment.iter().cloned())
         .current_dir(directory.path())
         .stdout(Stdio::null())
         .spawn()

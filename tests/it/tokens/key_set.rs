@@ -17,10 +17,10 @@ use crate::helpers::{
 };
 
 const PATH: &str = "/.well-known/jwks.json";
-const AWAY: (u16, i64) = (503, -6);
+pub(crate) const AWAY: (u16, i64) = (503, -6);
 
 /// A private key with this id, and the public one as a key set has it.
-fn make(keys: &Keys, id: &str, algorithm: Algorithm) -> (SigningKey, Value) {
+pub(crate) fn make(keys: &Keys, id: &str, algorithm: Algorithm) -> (SigningKey, Value) {
     let key = SigningKey { id: Some(id.into()), ..keys.make(id, algorithm) };
     let text = keys.text(&format!("{id}.pub"));
     let public = match algorithm {
@@ -204,22 +204,9 @@ async fn a_key_set_that_cannot_be_had_at_the_start_is_tried_for_a_while_and_then
 
 #[tokio::test]
 async fn the_endpoint_must_show_a_certificate_that_is_trusted() {
-    let (keys, certificates, port) = (Keys::new(), Certificates::make(), free_port());
+    let (keys, certificates) = (Keys::new(), Certificates::make());
     let (key, jwk) = make(&keys, "key", Algorithm::RS256);
-    keys.write("jwks.json", &json!({ "keys": [jwk] }).to_string());
-    let directory = PathBuf::from(keys.path("jwks.json")).parent().unwrap().to_owned();
-    let server = std::process::Command::new("openssl")
-        .args(["s_server", "-WWW", "-quiet", "-accept", &format!("127.0.0.1:{port}")])
-        .args(["-cert", &certificates.path("server.crt")])
-        .args(["-key", &certificates.path("server.key")])
-        .current_dir(directory)
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .expect("openssl is installed: tests/run does it");
-    let _server = Ended(server);
-    let url = format!("https://localhost:{port}/jwks.json");
-    let settings = no_app_key().with("APP_JWKS_URL", &url);
+    let (_server, settings) = with_certificate(&keys, &jwk, &certificates);
     let trusting = settings.clone().with_variable("SSL_CERT_FILE", &certificates.path("ca.crt"));
     let process = Process::start(trusting).await;
     assert_eq!(scan_with(process.address, &key.sign(&claims("alice"))).await, ACCEPTED);
@@ -230,8 +217,32 @@ async fn the_endpoint_must_show_a_certificate_that_is_trusted() {
     assert!(text.lines().last().unwrap().contains("certificate"), "{text}");
 }
 
+/// A set of one key on an https server of openssl's, and the settings that name it.
+pub(crate) fn with_certificate(
+    keys: &Keys,
+    jwk: &Value,
+    certificates: &Certificates,
+) -> (Ended, Settings) {
+    let port = free_port();
+    keys.write("jwks.json", &json!({ "keys": [jwk] }).to_string());
+    let directory = PathBuf::from(keys.path("jwks.json")).parent().unwrap().to_owned();
+    let server = std::process::Command::new("openssl")
+        .args(["s_server", "-WWW", "-quiet", "-accept", &format!("127.0.0.1:{port}")])
+        .args(["-cert", &certificates.path("server.crt")])
+        .args(["-key", &certificates.path("server.key")])
+        // A session that is resumed shows no certificate.
+        .args(["-no_ticket", "-num_tickets", "0", "-no_cache"])
+        .current_dir(directory)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("openssl is installed: tests/run does it");
+    let url = format!("https://localhost:{port}/jwks.json");
+    (Ended(server), no_app_key().with("APP_JWKS_URL", &url))
+}
+
 /// A process that ends with the test.
-struct Ended(std::process::Child);
+pub(crate) struct Ended(std::process::Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {

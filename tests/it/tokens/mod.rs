@@ -1,7 +1,7 @@
 //! Who may speak, and how tokens are made.
 
 mod app_keys;
-mod key_set;
+pub(crate) mod key_set;
 mod rotation;
 mod web_keys;
 pub(crate) mod webhook;
@@ -23,10 +23,10 @@ fn no_app_key() -> Settings {
 }
 
 /// What a scan by a phone with this token is answered.
-async fn scan_with(address: std::net::SocketAddr, token: &str) -> (u16, i64) {
+pub(crate) async fn scan_with(address: std::net::SocketAddr, token: &str) -> (u16, i64) {
     let (_browser, key) = Browser::plain(address).await;
     Phone::with_token(address, token).scan(&key).await.codes()
 }
 
 const ACCEPTED: (u16, i64) = (200, 100);
-const REFUSED: (u16, i64) = (401, -2);
+pub(crate) const REFUSED: (u16, i64) = (401, -2);
