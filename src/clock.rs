@@ -3,8 +3,8 @@
 //! There are two clocks, and mixing them up is the fault that this file guards against:
 //! - the *steady* one ([`Clock::now`]) is for waiting: deadlines, durations, schedules. A step of the wall
 //!   clock does not move it;
-//! - the *wall* clock ([`Clock::wall`]) is for what somebody else reads or compares with a clock of his own:
-//!   the `exp` of a token, the `t=` of a signature, the time of a span.
+//! - the *wall* clock ([`Clock::wall`]) is for times that others read, or compare with clocks of their own: the
+//!   `exp` of a token, the `t=` of a signature, the time of a span.
 //!
 //! Web tokens and cookies have their time from the store ([`crate::store::Store::token_time`]).
 
@@ -89,11 +89,11 @@ enum Source {
 
 struct Manual {
     steady: AtomicU64,
-    /// What the wall clock shows more, in microseconds.
+    /// The wall clock minus the steady one, in microseconds.
     wall_offset: AtomicI64,
 }
 
-/// What both clocks show at one moment.
+/// Both clocks at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// The steady clock.
@@ -103,8 +103,8 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// What the wall clock shows more than the steady one, in microseconds. Both run at one rate, so only a
-    /// step of the wall clock changes it, or a suspended machine, which the steady clock does not count.
+    /// The wall clock minus the steady one, in microseconds. Both run at one rate, so only a step of the wall
+    /// clock changes it, or a suspend of the machine, which the steady clock does not count.
     pub fn wall_offset(self) -> i64 {
         self.wall.as_micros() as i64 - self.steady.as_micros() as i64
     }
@@ -122,7 +122,7 @@ impl Clock {
         Self(Source::Manual(Arc::new(Manual { steady, wall_offset })))
     }
 
-    /// What the steady clock shows: for waiting, and for nothing that leaves this process.
+    /// The steady clock: for waiting, and for nothing that leaves this process.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System { began, at } => *began + at.elapsed(),
@@ -130,7 +130,7 @@ impl Clock {
         }
     }
 
-    /// What the wall clock shows: for what others read or compare. It may step, also backwards.
+    /// The wall clock: for times that others read or compare. It may step, also backwards.
     pub fn wall(&self) -> Timestamp {
         match &self.0 {
             Source::System { .. } => wall(),
@@ -143,7 +143,7 @@ impl Clock {
         Moment { steady: self.now(), wall: self.wall() }
     }
 
-    /// What the wall clock would have shown at a moment of the steady one, had it stood then as it does now.
+    /// A moment of the steady clock as the wall clock would have shown it, had it stood then as it does now.
     pub fn wall_at(&self, steady: Timestamp) -> Timestamp {
         steady.shifted(self.moment().wall_offset())
     }

@@ -2,14 +2,13 @@
 
 use crate::metrics::Metrics;
 
-/// What the two may differ without a word, in microseconds. Web tokens have Redis's time, and who verifies them
-/// by the key set alone has a clock like ours: libraries commonly forgive a minute, and NTP keeps to milliseconds.
+/// The largest distance without a warning, in microseconds (issue 15, 4). NTP keeps to milliseconds.
 const MOST: u64 = 5_000_000;
 /// So many looks in a row, each a second after the other, find the two together before a warning is repeated:
 /// the nodes of a Cluster are compared in turn, and one of them may be the only one that is set wrong.
 const WELL: u32 = 60;
 
-/// Shows the distance in the metrics, and warns once each time that it becomes too large.
+/// Sets the metric, and warns once each time that the distance becomes too large.
 #[derive(Debug, Default)]
 pub(super) struct ClockWatch {
     is_warned: bool,
@@ -17,7 +16,7 @@ pub(super) struct ClockWatch {
 }
 
 impl ClockWatch {
-    /// What Redis's clock showed more than our wall clock when they were last compared, in microseconds.
+    /// `offset`: Redis's clock minus our wall clock when they were last compared, in microseconds.
     pub(super) fn look(&mut self, offset: i64, metrics: &Metrics) {
         let seconds = offset as f64 / 1e6;
         metrics.store_clock_offset.set(seconds);

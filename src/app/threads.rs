@@ -56,8 +56,8 @@ impl Shelf {
         }
     }
 
-    /// What the store's clock showed more than our wall clock when they were last compared, in
-    /// microseconds; `None` where they are one, or were not compared yet.
+    /// The store's clock minus our wall clock when they were last compared, in microseconds; `None` where
+    /// they are one, or were not compared yet.
     pub(super) fn clock_offset(&self) -> Option<i64> {
         match self {
             Self::Embedded(_) => None,

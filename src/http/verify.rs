@@ -38,7 +38,7 @@ async fn web_login(
     (Brought::Bearer, verified(token, worker).await)
 }
 
-/// What a token says, if it is ours and has not expired.
+/// The login of a token that is ours and has not expired.
 async fn verified(token: Option<&str>, worker: &Worker) -> Result<WebLogin, ApiError> {
     let signed = token.and_then(|token| worker.issuer.verify(token));
     let signed = signed.ok_or(ApiError::Unauthenticated)?;

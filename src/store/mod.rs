@@ -354,8 +354,8 @@ impl Store {
         self.backend.now()
     }
 
-    /// The time to mint a token with, or to judge one by: see [`Backend::token_time`]. The store is asked for it
-    /// only where what is known of it is old, or this machine's clock was set or stood still meanwhile.
+    /// The time to mint a token with, or to judge one by: see [`Backend::token_time`]. The store is asked only
+    /// where its time was measured more than 10 s ago, or this machine was suspended or its clock set since.
     ///
     /// # Errors
     /// [`StoreError`]: nobody knows what time it is.
@@ -366,8 +366,8 @@ impl Store {
         Ok(self.backend.token_time())
     }
 
-    /// Whether the machine was suspended, or its wall clock set, since the store's time was measured: then
-    /// what is due is not to wait until it is measured by itself.
+    /// True after a suspend of the machine, or a step of its wall clock, until the store's time is measured
+    /// again. Deadlines are not to wait for the next regular measurement.
     pub fn doubts_its_time(&self) -> bool {
         self.backend.known_time() == KnownTime::Jumped
     }

@@ -20,7 +20,7 @@ use crate::{
 
 /// Longest user name, in bytes (spec section 3).
 pub const MAX_USER: usize = 255;
-/// What the wall clocks of the app's backend and of this machine may differ, in seconds.
+/// How far the wall clocks of the app's backend and of this machine may be apart, in seconds.
 const LEEWAY: u64 = 30;
 /// Longest name that is passed on to the browser, in bytes; a longer one is left out.
 pub const MAX_NAME: usize = 128;
@@ -208,7 +208,7 @@ impl AppAuth {
 }
 
 impl AppClaims {
-    /// Whether the token is good at this time.
+    /// The token is good at this time.
     fn are_good(&self, now: Timestamp) -> bool {
         let now = now.as_secs();
         now <= self.exp.saturating_add(LEEWAY) && self.nbf <= (now + LEEWAY) as f64

@@ -37,13 +37,13 @@ pub struct WebToken {
     pub expires_at: u64,
 }
 
-/// A web token that we have signed. What it says is told only for a time at which it is good.
+/// A web token that we have signed. Its login is told only for a time at which it is good.
 #[derive(Debug)]
 pub struct Signed(WebLogin);
 
 impl Signed {
-    /// What it says, if it has not expired by then (RFC 7519, 4.1.4). That is our own clocks' time, so there
-    /// is nothing to be lenient about.
+    /// Its login, if it has not expired by then (RFC 7519, 4.1.4). We minted it by the same clock, so there is
+    /// nothing to be lenient about.
     pub fn at(self, now: Timestamp) -> Option<WebLogin> {
         (now.as_secs() < self.0.expires_at).then_some(self.0)
     }

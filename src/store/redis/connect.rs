@@ -120,8 +120,7 @@ impl Connector {
         self.clock_offset.how_well(clock.moment())
     }
 
-    /// What Redis's clock showed more than our wall clock when they were last compared, in microseconds;
-    /// `None` before that.
+    /// Redis's clock minus our wall clock when they were last compared, in microseconds; `None` before that.
     pub fn offset_from_wall(&self) -> Option<i64> {
         self.clock_offset.ahead_of_wall()
     }
@@ -143,7 +142,7 @@ impl Connector {
         self.disturbed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What Redis's clock shows more than our steady one, in microseconds, as last noted.
+    /// Redis's clock minus our steady one, in microseconds, as last noted.
     pub fn clock_offset(&self) -> i64 {
         self.clock_offset.get()
     }

@@ -13,24 +13,24 @@ use crate::{
     store::KnownTime,
 };
 
-/// How long what was measured is trusted where tokens are concerned. Each feed measures every 5 s, or twice in
+/// How long a measurement is good enough for tokens. Each feed measures every 5 s, or twice in
 /// 7 s where Redis sends no notifications (feed/redis/probe.rs), so it is older only where no feed is up.
 const FRESH: Duration = Duration::from_secs(10);
 /// A change of the distance between our two clocks that is no inaccuracy of reading them, in microseconds: the
 /// wall clock was set, or the machine was suspended while Redis's went on.
 const JUMP: u64 = 1_000_000;
 
-/// What Redis's clock shows more than ours, as far as is known.
+/// The distance of Redis's clock from both of ours, as far as is known.
 #[derive(Debug, Default)]
 pub(super) struct Offset {
-    /// More than our steady clock, in microseconds. It may be read without the lock; written under it.
+    /// Redis's clock minus our steady one, in microseconds. Read without the lock, written under it.
     known: AtomicI64,
     last: Mutex<Option<Moment>>,
 }
 
 impl Offset {
-    /// What Redis's clock shows more than our steady one, in microseconds. No step of our wall clock
-    /// moves it: deadlines are compared by it.
+    /// Redis's clock minus our steady one, in microseconds: for deadlines, which no step of our wall clock
+    /// moves.
     pub(super) fn get(&self) -> i64 {
         self.known.load(Ordering::Relaxed)
     }
@@ -68,15 +68,14 @@ impl Offset {
         }
     }
 
-    /// What Redis's clock showed more than our wall clock when it was last measured, in microseconds;
-    /// `None` before that.
+    /// Redis's clock minus our wall clock when it was last measured, in microseconds; `None` before that.
     pub(super) fn ahead_of_wall(&self) -> Option<i64> {
         let last = self.last();
         last.map(|last| self.get() - last.wall_offset())
     }
 }
 
-/// Whether the wall clock was set between the two, or the machine suspended.
+/// The wall clock was set between the two, or the machine was suspended.
 fn has_jumped(before: Moment, after: Moment) -> bool {
     before.wall_offset().abs_diff(after.wall_offset()) >= JUMP
 }

@@ -31,7 +31,7 @@ async fn asked(recording: &Recording, redis: &RedisServer, seen: &mut usize) -> 
     *seen = lines.len();
     let of_ours = new.iter().filter(|line| {
         let of_tests = ["\"ECHO\"", "\"CLIENT\"", "\"HELLO\"", "\"SELECT\"", "\"KEYS\""];
-        // What goes with it is asked outside of scripts.
+        // The canary, and the look at the clock that goes with it: the scripts look for themselves.
         let is_feed = line.contains("scanlogin:probe:")
             || line.contains("\"TIME\"") && !line.contains(" lua]");
         !is_feed

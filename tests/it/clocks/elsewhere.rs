@@ -1,5 +1,5 @@
-//! What others compare with their own clocks, with an injected one: the webhook's signature, spans, and the age of
-//! what we were told.
+//! An injected clock, and times that others compare with theirs or that we have from others: the webhook's
+//! signature, spans, the age of the key set.
 
 use jsonwebtoken::Algorithm;
 use serde_json::json;

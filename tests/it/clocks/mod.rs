@@ -1,5 +1,5 @@
-//! What time it is, for what: the wall clock of a running service is set forward and back, as NTP does it, a wrong
-//! clock at boot, or a machine that was suspended (docs/decisions.md, 22).
+//! The wall clock of a running service is set forward and back, as by NTP, after a wrong clock at boot, or by a
+//! suspend of the machine (docs/decisions.md, 22).
 
 mod elsewhere;
 mod injected;
@@ -72,7 +72,7 @@ async fn received(mut browser: Browser) {
     assert_eq!(browser.closed().await, Closed::Code(1000));
 }
 
-/// That a token which was minted at this time says so, and how long it is good for.
+/// The token says that it was minted at this time, and the frame how long it is good for.
 fn assert_minted_at(frame: &Value, now: u64) {
     let (_, claims) = claims(text(frame, "token"));
     let iat = claims["iat"].as_u64().expect("a time");

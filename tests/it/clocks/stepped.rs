@@ -43,7 +43,7 @@ async fn waits(process: &Process) -> (Instant, Browser) {
     (began, Browser::json(process.address).await.0)
 }
 
-/// That it waits until its time is over.
+/// The browser waits until its time is over.
 async fn waits_to_the_end((began, mut browser): (Instant, Browser)) {
     let mut message = browser.message().await;
     while message["type"] == "key" {
@@ -55,7 +55,7 @@ async fn waits_to_the_end((began, mut browser): (Instant, Browser)) {
     assert_eq!(browser.closed().await, Closed::Code(4000));
 }
 
-/// That a login which lost its socket is there across a step, and so is its token across the way back.
+/// A login that lost its socket is resumed across a step, and its token across the step back.
 async fn resumes_across_steps(process: &Process, clock: &WallClock, step: i64) {
     let (browser, key) = Browser::json(process.address).await;
     drop(browser);
@@ -81,7 +81,7 @@ fn hour_of(seconds: u64) -> String {
     String::from_utf8(output.stdout).expect("digits").trim().to_owned()
 }
 
-/// That what was logged last is dated by the clock.
+/// The log dates this end of a login by the clock.
 async fn logs_at(process: &Process, clock: &WallClock, ended: usize) {
     let line: Value = eventually("the end of the login is logged", || async {
         process.logged("login ended").get(ended).cloned()

@@ -1,4 +1,4 @@
-//! A wall clock of the test's own, for other processes: libfaketime, which says what a file says.
+//! A wall clock of the test's own, for other processes: libfaketime, which reads it from a file.
 
 use std::{path::PathBuf, process::Command};
 
@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::phone::now;
 
-/// What processes that are started [`within`](Self::within) take for the wall clock. Their monotonic clock is the
+/// The wall clock of the processes that are started [`within`](Self::within) it. Their monotonic clock is the
 /// system's.
 pub(crate) struct WallClock(TempDir);
 
@@ -26,7 +26,7 @@ impl WallClock {
         std::fs::rename(new, file).expect("the same directory");
     }
 
-    /// What it shows: seconds since the Unix epoch.
+    /// The time that it shows: seconds since the Unix epoch.
     pub(crate) fn now(&self) -> u64 {
         let text = std::fs::read_to_string(self.file()).expect("the file");
         now().checked_add_signed(text.trim().parse().expect("a number")).expect("after 1970")
