@@ -6,6 +6,7 @@
 mod admission;
 pub mod answer;
 pub mod frame_guard;
+mod handshake;
 mod line;
 pub mod message;
 mod qr;
@@ -15,14 +16,8 @@ mod waiting;
 
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
-use actix_http::ws::{Codec, HandshakeError};
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::{
-        Version,
-        header::{self, HeaderValue},
-    },
-};
+use actix_http::ws::Codec;
+use actix_web::{HttpRequest, HttpResponse, http::header};
 use actix_web_actors::ws::WebsocketContext;
 
 use self::{
@@ -162,9 +157,8 @@ pub async fn open(request: HttpRequest, worker: Rc<Worker>) -> Result<HttpRespon
     let client = Client::of(&request, &worker.config);
     client.check_host(&worker.config).map_err(|e| refuse(RefusedReason::Host, e))?;
     client.check_origin(&worker.config).map_err(|e| refuse(RefusedReason::Origin, e))?;
-    check_handshake(&request).map_err(|e| refuse(RefusedReason::Handshake, e))?;
-    let mut response = actix_web_actors::ws::handshake(&request)
-        .map_err(|error| refuse(RefusedReason::Handshake, handshake_error(&error)))?;
+    let mut response =
+        handshake::answer(&request).map_err(|e| refuse(RefusedReason::Handshake, e))?;
     let wanted =
         wanted(&request, &worker.config).map_err(|e| refuse(RefusedReason::Protocol, e))?;
     let Admitted { conn, reserved, seat, permit } =
@@ -204,44 +198,6 @@ pub async fn open(request: HttpRequest, worker: Rc<Worker>) -> Result<HttpRespon
         });
     }));
     Ok(response)
-}
-
-/// Refuses what is no WebSocket handshake to everybody: to us, to actix-http and to proxies.
-///
-/// actix-http lets go of the connection for one `Upgrade: websocket` on its own and goes on with
-/// HTTP behind anything else; nginx takes any 101 for the end of HTTP. What the two read differently
-/// would let a client speak past the proxy.
-fn check_handshake(request: &HttpRequest) -> Result<(), ApiError> {
-    let headers = request.headers();
-    let mut upgrades = headers.get_all(header::UPGRADE);
-    let is_websocket = |value: &HeaderValue| {
-        value.to_str().is_ok_and(|value| value.trim().eq_ignore_ascii_case("websocket"))
-    };
-    match (upgrades.next(), upgrades.next()) {
-        (None, _) => return Err(ApiError::UpgradeRequired),
-        (Some(upgrade), None) if is_websocket(upgrade) => {}
-        _ => return Err(ApiError::NotUpgraded),
-    }
-    let has_body = headers.contains_key(header::TRANSFER_ENCODING)
-        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
-    let is_upgrading = Connection::current().is_some_and(|connection| connection.is_upgrading());
-    if has_body || request.version() != Version::HTTP_11 || !is_upgrading {
-        return Err(ApiError::NotUpgraded);
-    }
-    Ok(())
-}
-
-fn handshake_error(error: &HandshakeError) -> ApiError {
-    match error {
-        HandshakeError::NoWebsocketUpgrade | HandshakeError::NoConnectionUpgrade => {
-            ApiError::UpgradeRequired
-        }
-        HandshakeError::GetMethodRequired => ApiError::NoSuchMethod,
-        HandshakeError::NoVersionHeader | HandshakeError::UnsupportedVersion => {
-            ApiError::Malformed("Sec-WebSocket-Version must be 13")
-        }
-        HandshakeError::BadWebsocketKey => ApiError::Malformed("Sec-WebSocket-Key is missing"),
-    }
 }
 
 fn wanted(request: &HttpRequest, config: &Config) -> Result<Wanted, ApiError> {

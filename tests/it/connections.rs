@@ -1,14 +1,11 @@
 //! Connections: how they end with the service, and what happens when there is no room for more.
 
-use std::{
-    process::{Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use tokio::{io::AsyncReadExt, net::TcpStream, time::sleep};
 
 use crate::helpers::{
-    PATIENCE, Phone, Process, Service, Settings, eventually, raw::Raw, service::command,
+    PATIENCE, Phone, Process, Service, Settings, eventually, raw::Raw, service::command_with_files,
 };
 
 /// A phone's call of which only the body's first byte was sent.
@@ -76,12 +73,7 @@ fn cpu(process: &Process) -> f64 {
 
 #[tokio::test]
 async fn without_files_for_more_connections_it_waits_for_some_and_goes_on() {
-    let plain = command(&Settings::embedded());
-    let mut limited = Command::new("/bin/sh");
-    limited.arg("-c").arg("ulimit -n 64; exec \"$0\"").arg(plain.get_program());
-    limited.stdin(Stdio::null()).env_clear();
-    limited.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let process = Process::of(limited).await;
+    let process = Process::of(command_with_files(&Settings::embedded(), 64)).await;
     let mut many = Vec::new();
     for _ in 0..100 {
         many.push(TcpStream::connect(process.address).await.unwrap());

@@ -3,7 +3,6 @@
 
 use std::{
     net::SocketAddr,
-    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -22,7 +21,7 @@ use crate::helpers::{
     eventually,
     phone::{answer, app_token, now},
     raw::Raw,
-    service::{APP_SECRET, command},
+    service::{APP_SECRET, command_with_files},
 };
 
 /// What a busy machine adds to a bound.
@@ -281,12 +280,7 @@ async fn what_follows_a_call_that_is_held_open_is_not_gathered() {
 #[tokio::test]
 async fn strangers_leave_files_for_the_admin_port_and_for_redis() {
     let redis = crate::helpers::RedisServer::start().await;
-    let plain = command(&Settings::redis(&redis));
-    let mut limited = Command::new("/bin/sh");
-    limited.arg("-c").arg("ulimit -n 1400; exec \"$0\"").arg(plain.get_program());
-    limited.stdin(Stdio::null()).env_clear();
-    limited.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let process = Process::of(limited).await;
+    let process = Process::of(command_with_files(&Settings::redis(&redis), 1400)).await;
     let mut many = Vec::new();
     for _ in 0..1600 {
         many.push(TcpStream::connect(process.address).await.unwrap());

@@ -269,3 +269,13 @@ pub(crate) fn command(settings: &Settings) -> Command {
     command.env_clear().envs(&settings.0).stdin(Stdio::null());
     command
 }
+
+/// The same with at most so many open files.
+pub(crate) fn command_with_files(settings: &Settings, most: u32) -> Command {
+    let plain = command(settings);
+    let mut limited = Command::new("/bin/sh");
+    limited.arg("-c").arg(format!("ulimit -n {most}; exec \"$0\"")).arg(plain.get_program());
+    limited.stdin(Stdio::null()).env_clear();
+    limited.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    limited
+}
