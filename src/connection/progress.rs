@@ -224,7 +224,12 @@ impl Progress {
 
     /// The handler has answered; `stream`: and goes on. Gives whether the connection closes.
     pub(super) fn answered(&mut self, stream: bool, now: Instant) -> bool {
-        self.closes |= self.body_unread;
+        // All of it has come: what follows is a request again, whatever the handler made of it.
+        let is_whole = matches!(
+            (self.beyond, self.body),
+            (Some(beyond), Body::Length(length)) if beyond >= length
+        );
+        self.closes |= self.body_unread && !is_whole;
         self.leftover = match (self.beyond, self.body) {
             (Some(beyond), Body::None) => beyond > 0,
             (Some(beyond), Body::Length(length)) => beyond > length,
@@ -384,6 +389,18 @@ mod tests {
             assert_eq!(progress.end(), Some(begin + seconds(2)));
             progress.read(b"more", || begin);
             assert_eq!((progress.reading(), progress.expire()), (Reading::Drop, Ended::Closed));
+        }
+    }
+
+    #[test]
+    fn a_body_that_has_come_whole_closes_nothing_though_nobody_reads_it() {
+        let begin = Instant::now();
+        for (came, closes) in [(&b"abc"[..], false), (b"abcGET", false), (b"ab", true)] {
+            let mut progress = Progress::new(begin);
+            progress.read(GET, || begin);
+            assert!(progress.request(Body::Length(3)));
+            progress.read(came, || begin);
+            assert_eq!(progress.answered(false, begin), closes, "{came:?}");
         }
     }
 
