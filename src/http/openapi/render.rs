@@ -15,9 +15,10 @@ const DESCRIPTION: &str = "A browser opens `/ws` and shows the key that it gets 
      Every JSON answer has `code` and `msg`. Every answer has `X-Content-Type-Options`, \
      `Referrer-Policy`, `Content-Security-Policy` and `Cross-Origin-Resource-Policy`. A path that \
      does not exist is answered 404 with code -5, a method that a path does not take 405 with code \
-     -5 and `Allow`, a CORS preflight 200, or 400 where the origin is not listed. What is not HTTP, \
-     or not complete within 5 s, is answered 400 or 408 without a body. A \
-     GET whose `Accept` prefers `text/html` to `application/json` gets a refusal as a page.";
+     -5 and `Allow`, a CORS preflight 200, or 400 where the origin is not listed. What is not HTTP \
+     is answered 400 without a body, a request's line and headers 408 that are not complete within \
+     5 s, and 431 that are over 16 KiB; the connection ends then. A GET whose `Accept` prefers \
+     `text/html` to `application/json` gets a refusal as a page.";
 
 /// The document for these endpoints.
 pub(in crate::http) fn document(endpoints: &[Endpoint]) -> Value {
