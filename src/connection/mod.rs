@@ -97,6 +97,11 @@ impl Connection {
         self.progress.borrow_mut().close_after_answer();
     }
 
+    /// Whether what follows the request under way is answered by nobody.
+    pub fn closes(&self) -> bool {
+        self.progress.borrow().closes()
+    }
+
     /// Takes the place of this connection with the socket that it becomes.
     pub fn into_socket(&self) -> Option<SocketPlace> {
         self.place.take().map(SocketPlace::new)

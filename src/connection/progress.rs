@@ -218,6 +218,10 @@ impl Progress {
         self.body_unread = false;
     }
 
+    pub(super) fn closes(&self) -> bool {
+        self.closes
+    }
+
     pub(super) fn close_after_answer(&mut self) {
         self.closes = true;
     }

@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 
 use super::transport::write_and_close;
 use crate::{
-    connection::{GuardedStream, SocketPlace},
+    connection::{Connection, GuardedStream, SocketPlace},
     error::ApiError,
 };
 
@@ -120,6 +120,16 @@ where
     actix_service::always_ready!();
 
     fn call(&self, (request, framed): Upgraded) -> Self::Future {
+        if Connection::current().is_some_and(|connection| connection.closes()) {
+            // It stands behind a request after which nothing is answered: only that one's answer,
+            // which actix-http has not written yet, is still to go out.
+            return Box::pin(async move {
+                let parts = framed.into_parts();
+                let (io, _place) = parts.io.into_parts();
+                write_and_close(&io, &parts.write_buf).await;
+                Ok(())
+            });
+        }
         let answer = self.0.call(request);
         Box::pin(async move {
             let response = match answer.await {
