@@ -22,7 +22,7 @@
 //!
 //! ```text
 //! main -> { cli, app } -> { http, socket, admin, feed, revoker, lifecycle }
-//!      -> { registry, journal, trace, store, tokens } -> leaves
+//!      -> { connection, registry, journal, trace, store, tokens } -> leaves
 //! leaves = { login, protocol, close, keys, clock, origin, config, crash, error, metrics }
 //! ```
 
