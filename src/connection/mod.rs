@@ -1,9 +1,9 @@
 //! What one TCP connection may take of the service: time, memory and files, in each of its phases.
 //!
-//! actix-http reads heads and writes answers; its timers cover a connection's first head and the
-//! silence between two requests. Everything else is bounded here: each head, what follows a request
-//! that is still under way, a body that nobody reads, an answer that nobody takes. [`GuardedStream`]
-//! stands between the TCP connection and actix-http and sees the bytes; [`Bounded`] stands between
+//! actix-http reads heads and writes answers. Its timers cover a connection's first head and the
+//! silence between two requests, and are off: all phases are bounded here, each head, silence, what
+//! follows a request that is still under way, a body that nobody reads, an answer that nobody takes.
+//! [`GuardedStream`] stands between the TCP connection and actix-http and sees the bytes; [`Bounded`] stands between
 //! actix-http and the application and sees where a request begins and ends; [`guard`] ends the
 //! connection when its time is over. The rules are in `progress`, without I/O.
 
