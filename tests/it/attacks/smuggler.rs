@@ -341,9 +341,11 @@ fn hidden_poll() -> Vec<u8> {
 async fn smuggle(address: SocketAddr, service: &Service, tries: usize) {
     let good = || Handshake::good().with("Upgrade", &["h2c, websocket"]);
     for attempt in 0..tries {
-        let handshake = match attempt % 2 {
+        let handshake = match attempt % 3 {
             0 => good().with("Content-Length", &["16384"]).body(&[b'x'; 16384]),
-            _ => good().with("Transfer-Encoding", &["chunked"]).body(b"0\r\n\r\n"),
+            1 => good().with("Transfer-Encoding", &["chunked"]).body(b"0\r\n\r\n"),
+            // HAProxy takes the upgrade out of a handshake that has a body, and hands this one on.
+            _ => good(),
         };
         let mut raw = Raw::connect(address).await;
         let _ = raw.send(&handshake.bytes()).await;
