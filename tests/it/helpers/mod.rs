@@ -21,7 +21,7 @@ pub(crate) mod wall_clock;
 
 use std::{
     future::Future,
-    net::TcpListener,
+    net::{Ipv4Addr, TcpListener, TcpStream},
     sync::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -80,7 +80,8 @@ pub(crate) async fn eventually_within<T, F: Future<Output = Option<T>>>(
 /// Below those that the system gives to outgoing connections: a server that is started again must
 /// find its port as it left it, however many clients try to reach it meanwhile. For the same reason
 /// test processes that run side by side have each a block of their own, and a port is given again
-/// only when all of its block were.
+/// only when all of its block were. A look at a port connects to it and never binds it: a program that another
+/// test starts at that moment inherits what is bound until it runs, and the server could not bind.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     static BLOCK: OnceLock<(u16, TcpListener)> = OnceLock::new();
@@ -90,19 +91,16 @@ pub(crate) fn free_port() -> u16 {
     let (block, _taken) = BLOCK.get_or_init(|| {
         // Whoever listens on the first port of a block has it.
         let starts = (0..BLOCKS).map(|number| FIRST + number * COUNT);
-        let mut taken = starts.filter_map(|port| Some((port, bound(port)?)));
+        let mut taken = starts
+            .filter_map(|port| Some((port, TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?)));
         taken.next().expect("fewer than ten test processes at once")
     });
     for _ in 1..COUNT {
         let next = NEXT.fetch_add(1, Ordering::Relaxed) % u32::from(COUNT - 1);
         let port = block + 1 + next as u16;
-        if bound(port).is_some() {
+        if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             return port;
         }
     }
     panic!("no free port");
-}
-
-fn bound(port: u16) -> Option<TcpListener> {
-    TcpListener::bind(("127.0.0.1", port)).ok()
 }
