@@ -3,6 +3,7 @@
 //! Each file is about one thing that dies; `history` mixes them at random and checks the rules.
 
 mod access;
+mod addresses;
 mod browsers_line;
 mod cluster;
 mod crash;
