@@ -26,9 +26,7 @@ const CANNOT_START: u8 = 2;
 
 #[actix_web::main]
 async fn main() -> ExitCode {
-    let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let values = match Values::read(std::env::args_os(), environment) {
+    let values = match Values::read(std::env::args_os(), std::env::vars_os()) {
         Ok(Parsed::Run(values)) => values,
         Ok(Parsed::Show(text)) => return show(&text),
         Ok(Parsed::Check(values)) => return check(&values),

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::config::{
     Config, ConfigError, Source, Values,
     table::{Kind, Setting, sections},
+    text,
 };
 
 /// Each setting with its value and where it comes from, secrets left out, and what the start would
@@ -37,6 +38,10 @@ fn line(values: &Values, config: &Config, setting: &Setting) -> Result<String, C
     let name = setting.env;
     let value = values.get(name)?;
     let value = match (setting.kind, value) {
+        // It may not have been read, and then nobody knows whether it is one.
+        (Kind::Open, Some(path)) if name.ends_with("_FILE") => {
+            text::shown_path(&path).map_or("<a path>".into(), |_| path)
+        }
         (Kind::Open, Some(value)) => value,
         (Kind::Open, None) => by_itself(config, setting),
         (Kind::Secret, Some(value)) => secret(config, name, &value),

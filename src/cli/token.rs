@@ -1,13 +1,13 @@
 //! `scanlogin token`: an app token, as the app's backend would make it.
 
-use std::{net::SocketAddr, path::Path};
+use std::net::SocketAddr;
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
 use crate::{
     clock::Timestamp,
-    config::{ConfigError, MIN_SECRET, Secret, TokenOrder, Values, pem},
+    config::{ConfigError, MIN_SECRET, Secret, TokenOrder, Values, pem, text},
     tokens::{CallError, DemoUser, MAX_NAME, MAX_PICTURE, MAX_USER, outgoing},
 };
 
@@ -90,32 +90,27 @@ fn key(
     order: &TokenOrder,
     values: &Values,
 ) -> Result<Option<(Algorithm, EncodingKey)>, TokenError> {
-    let read = |name, path: &str| {
-        std::fs::read(Path::new(path)).map_err(|error| {
-            TokenError::Argument(name, format!("'{path}' cannot be read: {error}"))
-        })
-    };
     if let Some(path) = &order.private_key_file {
         let name = "private-key-file";
-        let keys = pem::private_keys(&read(name, path)?)
-            .map_err(|what| TokenError::Argument(name, format!("'{path}': {what}")))?;
+        let wrong = |what| TokenError::Argument(name, what);
+        let file = std::fs::read(path).map_err(|error| wrong(text::unreadable(path, &error)))?;
+        let keys = pem::private_keys(&file).map_err(|what| wrong(format!("'{path}': {what}")))?;
         return Ok(keys.into_iter().next().map(|key| (key.public.algorithm, key.key)));
     }
     let secret = match &order.secret_file {
         None => values.secret_bytes("SCANLOGIN_APP_JWT_SECRET")?,
         Some(path) => {
-            let bytes = read("secret-file", path)?;
-            // As of every file with a secret.
-            let bytes = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-            let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
-            if bytes.len() < MIN_SECRET {
-                let what = format!(
-                    "'{path}' has {} bytes; a secret needs at least {MIN_SECRET}",
-                    bytes.len()
-                );
-                return Err(TokenError::Argument("secret-file", what));
+            let wrong = |what| TokenError::Argument("secret-file", what);
+            let secret = text::secret_of_file(path).map_err(wrong)?;
+            if let Some(what) = text::stray(&secret) {
+                return Err(wrong(format!("'{path}' {what}")));
             }
-            Some(Secret::new(bytes))
+            if secret.len() < MIN_SECRET {
+                let bytes = secret.len();
+                let what = format!("has {bytes} bytes; a secret needs at least {MIN_SECRET}");
+                return Err(wrong(format!("'{path}' {what}")));
+            }
+            Some(Secret::new(secret))
         }
     };
     if let Some(secret) = secret {

@@ -3,7 +3,10 @@
 
 use url::Url;
 
-use super::source::{ConfigError, Values};
+use super::{
+    source::{ConfigError, Values},
+    text::quoted,
+};
 
 const NAME: &str = "SCANLOGIN_APP_NAME";
 const LINKS: &str = "SCANLOGIN_APP_LINKS";
@@ -71,7 +74,7 @@ fn list<T>(
     let parts: Vec<T> = text
         .split(',')
         .map(str::trim)
-        .map(|part| parse(part).map_err(|what| format!("'{part}' {what}")))
+        .map(|part| parse(part).map_err(|what| format!("{} {what}", quoted(part))))
         .collect::<Result<_, _>>()
         .map_err(|what| ConfigError::new(name, what))?;
     if parts.len() > most {
@@ -82,8 +85,8 @@ fn list<T>(
 
 fn store(part: &str) -> Result<Url, String> {
     let url = Url::parse(part).map_err(|error| format!("is not a URL: {error}"))?;
-    if url.scheme() != "https" || !url.username().is_empty() || url.password().is_some() {
-        return Err("must begin with https:// and name no user".into());
+    if url.scheme() != "https" {
+        return Err("must begin with https://".into());
     }
     Ok(url)
 }

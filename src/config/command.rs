@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeMap, ffi::OsString};
 
-use clap::{Arg, ArgAction, ArgMatches, Command, builder::NonEmptyStringValueParser, value_parser};
+use clap::{
+    Arg, ArgAction, ArgMatches, Command,
+    builder::NonEmptyStringValueParser,
+    error::{ContextKind, ContextValue},
+    value_parser,
+};
 use clap_complete::Shell;
 
 use super::{
@@ -53,7 +58,7 @@ pub(super) fn parse(
             return Ok((Order::Show(error.to_string().into_bytes()), BTreeMap::new()));
         }
         Err(error) => {
-            let text = error.to_string();
+            let text = without_values(&error);
             // What is missing stands in lines of its own; usage and tips follow a blank one.
             let lines = text.lines().map(str::trim).take_while(|line| !line.is_empty());
             let what = lines.collect::<Vec<_>>().join(" ");
@@ -82,6 +87,27 @@ pub(super) fn parse(
         }
     };
     Ok((order, flags))
+}
+
+/// An error's text without what was typed, which may be a secret: only words such as flags have are
+/// repeated.
+fn without_values(error: &clap::Error) -> String {
+    let is_word = |text: &str| {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        text.len() <= if text.starts_with("--") { 40 } else { 16 } && text.bytes().all(plain)
+    };
+    let typed = error.context().filter_map(|(kind, value)| match (kind, value) {
+        (
+            ContextKind::InvalidArg | ContextKind::InvalidSubcommand | ContextKind::InvalidValue,
+            ContextValue::String(typed),
+        ) => Some(typed),
+        _ => None,
+    });
+    // `--wait-seconds <VALUE>` is ours.
+    let foreign = typed.filter(|typed| {
+        !typed.is_empty() && !is_word(typed.split_once(" <").map_or(typed, |(flag, _)| flag))
+    });
+    foreign.fold(error.to_string(), |text, typed| text.replace(typed, "..."))
 }
 
 fn settings_of(matches: &ArgMatches) -> BTreeMap<&'static str, String> {

@@ -7,6 +7,7 @@ use url::Url;
 use super::{
     ConfigError, Secret, Values,
     pem::{self, SigningKey, VerifyingKey},
+    text::{self, quoted},
 };
 use crate::{keys::Entropy, origin::is_loopback_host};
 
@@ -205,16 +206,16 @@ fn from_file<T>(
     parse: impl Fn(&[u8]) -> Result<Vec<T>, String>,
 ) -> Result<Vec<T>, ConfigError> {
     let text = std::fs::read(Path::new(path))
-        .map_err(|error| ConfigError::new(name, format!("'{path}' cannot be read: {error}")))?;
+        .map_err(|error| ConfigError::new(name, text::unreadable(path, &error)))?;
     parse(&text).map_err(|what| ConfigError::new(name, format!("'{path}': {what}")))
 }
 
 /// An address that we call ourselves: what goes there is worth protecting on its way.
 fn outgoing_url(name: &'static str, text: &str) -> Result<Url, ConfigError> {
-    let bad = |what: &str| ConfigError::new(name, format!("'{text}' {what}"));
+    let bad = |what: &str| ConfigError::new(name, format!("{} {what}", quoted(text)));
     let url = Url::parse(text).map_err(|error| bad(&format!("is not a URL: {error}")))?;
-    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
-        return Err(ConfigError::new(name, "must not hold a user, a password or a fragment"));
+    if url.fragment().is_some() {
+        return Err(bad("must not have a fragment"));
     }
     match url.scheme() {
         "https" => Ok(url),

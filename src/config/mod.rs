@@ -7,25 +7,29 @@ mod credentials;
 mod otlp;
 pub mod pem;
 mod proxies;
+mod redis;
 mod redis_url;
 mod source;
 pub mod table;
+pub(crate) mod text;
+mod warnings;
 
-use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, num::NonZeroU32, time::Duration};
 
 use ipnet::IpNet;
 use url::Url;
 
-use self::credentials::Credentials;
 pub use self::{
     app_links::{AndroidApp, AppLinks},
     choices::{Confirm, Deliver, LogFormat, MatchWhen, ProxyHeader},
     command::TokenOrder,
     credentials::{AppKey, AppKeys, TokenKey, TokenKeys, WebhookSettings},
     otlp::Otlp,
+    redis::Redis,
     redis_url::{Node, RedisNodes, RedisUrl},
     source::{ConfigError, Parsed, Source, Values},
 };
+use self::{credentials::Credentials, text::quoted};
 use crate::{
     keys::Entropy,
     login::{HistoryKey, MAX_CODES},
@@ -56,19 +60,6 @@ impl fmt::Debug for Secret {
 
 /// Shortest secret that is accepted: HS256 wants a key as long as its hash (RFC 7518, 3.2).
 pub const MIN_SECRET: usize = 32;
-
-/// The Redis that instances share.
-#[derive(Clone, Debug)]
-pub struct Redis {
-    /// Where it is.
-    pub url: RedisUrl,
-    /// The beginning of every key.
-    pub prefix: String,
-    /// Who signed its certificate.
-    pub ca_file: Option<PathBuf>,
-    /// Our own certificate and its key.
-    pub client_identity: Option<(PathBuf, PathBuf)>,
-}
 
 /// The whole configuration. Every field is checked.
 #[derive(Clone, Debug)]
@@ -154,7 +145,7 @@ impl Config {
     /// [`ConfigError`] with the variable, what was wrong, and an example.
     pub fn from_values(values: &Values, entropy: Entropy) -> Result<Self, ConfigError> {
         let listen: SocketAddr = values.address("SCANLOGIN_LISTEN", "127.0.0.1:8080")?;
-        let redis = redis(values)?;
+        let redis = redis::read(values)?;
         let credentials = credentials::read(values, redis.is_none(), entropy)?;
         let wait = values.number("SCANLOGIN_WAIT_SECONDS", 120, 1..=900)?;
         let rotate = values.number("SCANLOGIN_ROTATE_SECONDS", 30.min(wait), 0..=900)?;
@@ -178,38 +169,14 @@ impl Config {
             Some(text) => Some(base_url("SCANLOGIN_PUBLIC_URL", &text)?),
         };
         let demo = demo(values, redis.is_some(), &credentials, listen)?;
-        let mut warnings = Vec::new();
         let app_issuer = values.get("SCANLOGIN_APP_JWT_ISSUER")?;
         let app_audience = values.get("SCANLOGIN_APP_JWT_AUDIENCE")?;
-        if credentials.any_given && app_issuer.is_none() && app_audience.is_none() {
-            warnings.push(
-                "neither SCANLOGIN_APP_JWT_ISSUER nor SCANLOGIN_APP_JWT_AUDIENCE is set: every \
-                 JWT signed by the app is accepted, whatever it was made for"
-                    .into(),
-            );
-        }
-        if redis.is_some() && public_url.is_none() {
-            warnings.push(
-                "SCANLOGIN_PUBLIC_URL is not set: the QR code's address is taken from each \
-                 request's Host header"
-                    .into(),
-            );
-        }
         let app_links = app_links::read(values)?;
-        let is_https = public_url.as_ref().is_some_and(|url| url.scheme() == "https");
-        let opens_apps = !app_links.apple.is_empty() || !app_links.android.is_empty();
-        if opens_apps && !is_https {
-            warnings.push(
-                "SCANLOGIN_APPLE_APP_IDS and SCANLOGIN_ANDROID_APPS need SCANLOGIN_PUBLIC_URL to \
-                 begin with https://: phones open apps for no other address"
-                    .into(),
-            );
-        }
         // All instances that share a token secret accept each other's demo users.
         let demo = demo.then(|| crate::tokens::demo_secret(credentials.token.root()));
         let (confirm, match_when) = confirmation(values)?;
         let history_key = HistoryKey::derive(credentials.token.root());
-        Ok(Self {
+        let mut config = Self {
             listen,
             admin_listen: values.address("SCANLOGIN_ADMIN_LISTEN", "127.0.0.1:8081")?,
             redis,
@@ -280,69 +247,20 @@ impl Config {
             otlp: otlp::read(values)?,
             demo,
             secrets_made_up: !credentials.any_given,
-            warnings,
-        })
+            warnings: Vec::new(),
+        };
+        config.warnings = warnings::of(&config, credentials.app_given);
+        Ok(config)
     }
 
     /// Whether the public listener can be reached from this machine only.
     pub fn listens_on_loopback(&self) -> bool {
-        self.listen.ip().is_loopback()
+        self.listen.ip().to_canonical().is_loopback()
     }
 }
 
 fn cores() -> u64 {
     std::thread::available_parallelism().map_or(1, |n| n.get() as u64)
-}
-
-fn redis(values: &Values) -> Result<Option<Redis>, ConfigError> {
-    let url = values.get("SCANLOGIN_REDIS_URL")?;
-    let path =
-        |name| -> Result<Option<PathBuf>, ConfigError> { Ok(values.get(name)?.map(PathBuf::from)) };
-    let ca_file = path("SCANLOGIN_REDIS_CA_FILE")?;
-    let cert = path("SCANLOGIN_REDIS_CERT_FILE")?;
-    let key = path("SCANLOGIN_REDIS_KEY_FILE")?;
-    let prefix = values.get("SCANLOGIN_REDIS_PREFIX")?.unwrap_or_else(|| "scanlogin:".into());
-    if prefix.len() > 64 || !prefix.bytes().all(|b| b.is_ascii_graphic() && b != b'{' && b != b'}')
-    {
-        return Err(ConfigError::new(
-            "SCANLOGIN_REDIS_PREFIX",
-            "must be at most 64 printable ASCII characters without blanks and braces",
-        ));
-    }
-    let Some(url) = url else { return Ok(None) };
-    let url =
-        RedisUrl::parse(&url).map_err(|what| ConfigError::new("SCANLOGIN_REDIS_URL", what))?;
-    let client_identity = match (cert, key) {
-        (Some(cert), Some(key)) => Some((cert, key)),
-        (None, None) => None,
-        (Some(_), None) => {
-            return Err(ConfigError::new(
-                "SCANLOGIN_REDIS_KEY_FILE",
-                "is missing beside SCANLOGIN_REDIS_CERT_FILE",
-            ));
-        }
-        (None, Some(_)) => {
-            return Err(ConfigError::new(
-                "SCANLOGIN_REDIS_CERT_FILE",
-                "is missing beside SCANLOGIN_REDIS_KEY_FILE",
-            ));
-        }
-    };
-    for (name, file) in [
-        ("SCANLOGIN_REDIS_CA_FILE", ca_file.as_ref()),
-        ("SCANLOGIN_REDIS_CERT_FILE", client_identity.as_ref().map(|(cert, _)| cert)),
-        ("SCANLOGIN_REDIS_KEY_FILE", client_identity.as_ref().map(|(_, key)| key)),
-    ] {
-        if let Some(file) = file {
-            if !url.tls {
-                return Err(ConfigError::new(name, "needs a rediss:// URL"));
-            }
-            std::fs::read(file).map_err(|error| {
-                ConfigError::new(name, format!("{} cannot be read: {error}", file.display()))
-            })?;
-        }
-    }
-    Ok(Some(Redis { url, prefix, ca_file, client_identity }))
 }
 
 /// Whether the person confirms, and with a number or not: a number needs a confirmation to bring it.
@@ -376,23 +294,23 @@ fn check_rotation(wait: u64, rotate: u64) -> Result<(), ConfigError> {
 
 /// An address below which others begin.
 fn base_url(name: &'static str, text: &str) -> Result<Url, ConfigError> {
-    let bad = |what: String| ConfigError::new(name, what);
+    let bad = |what: &str| ConfigError::new(name, format!("{} {what}", quoted(text)));
     let url = Url::parse(text.trim_end_matches('/'))
-        .map_err(|error| bad(format!("'{text}' is not a URL: {error}")))?;
+        .map_err(|error| bad(&format!("is not a URL: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err(bad(format!("'{text}' must begin with https:// or http:// and name a host")));
+        return Err(bad("must begin with https:// or http:// and name a host"));
     }
-    if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
-        return Err(bad(format!("'{text}' must not have a query, a fragment or a user")));
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(bad("must not have a query or a fragment"));
     }
     Ok(url)
 }
 
 fn log_filter(values: &Values) -> Result<String, ConfigError> {
     let text = values.get("SCANLOGIN_LOG")?.unwrap_or_else(|| "info".into());
-    tracing_subscriber::EnvFilter::builder()
-        .parse(&text)
-        .map_err(|error| ConfigError::new("SCANLOGIN_LOG", format!("'{text}': {error}")))?;
+    tracing_subscriber::EnvFilter::builder().parse(&text).map_err(|error| {
+        ConfigError::new("SCANLOGIN_LOG", format!("{}: {error}", quoted(&text)))
+    })?;
     Ok(text)
 }
 

@@ -10,7 +10,7 @@ use jsonwebtoken::{
     Algorithm, AlgorithmFamily, DecodingKey, EncodingKey,
     jwk::{AlgorithmParameters, Jwk, PublicKeyUse, ThumbprintHash},
 };
-use pem::Pem;
+use pem::{Pem, PemError};
 
 /// Most keys of one file: a rotation needs two, and each is tried where a token names none.
 const MAX_KEYS: usize = 16;
@@ -156,7 +156,12 @@ fn signing_key(block: &Pem) -> Result<SigningKey, &'static str> {
 
 /// Each block of a PEM file, read by `read`.
 fn keys<T>(text: &[u8], read: impl Fn(&Pem) -> Result<T, &'static str>) -> Result<Vec<T>, String> {
-    let blocks = pem::parse_many(text).map_err(|error| format!("is not PEM: {error}"))?;
+    // Some of its errors repeat what they could not read.
+    let blocks = pem::parse_many(text).map_err(|error| match error {
+        PemError::MismatchedTags(..) => "is not PEM: its BEGIN and END do not fit together".into(),
+        PemError::InvalidHeader(_) => "is not PEM: it has a header that cannot be read".into(),
+        error => format!("is not PEM: {error}"),
+    })?;
     let keys: Vec<T> = blocks
         .iter()
         // What `openssl ecparam -genkey` writes in front of the key.

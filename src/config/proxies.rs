@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::{ConfigError, Values};
+use super::{ConfigError, Values, text::quoted};
 
 /// The networks of our proxies; an empty element, such as behind a comma at the end, is passed over.
 ///
@@ -17,11 +17,12 @@ pub(super) fn trusted(values: &Values) -> Result<Vec<IpNet>, ConfigError> {
     let bad = |what: String| ConfigError::new(NAME, what);
     let networks: Vec<IpNet> = parts
         .map(|part| {
-            network(part).ok_or_else(|| bad(format!("'{part}' is not a network in CIDR form")))
+            let what = || bad(format!("{} is not a network in CIDR form", quoted(part)));
+            network(part).ok_or_else(what)
         })
         .collect::<Result<_, _>>()?;
     if networks.is_empty() {
-        return Err(bad(format!("'{text}' names no network")));
+        return Err(bad(format!("{} names no network", quoted(&text))));
     }
     Ok(networks)
 }

@@ -1,11 +1,10 @@
 //! The three forms of a Redis URL (spec section 6).
 
-use std::fmt;
+use std::{fmt, net::Ipv6Addr};
 
 use percent_encoding::percent_decode_str;
-use url::Url;
 
-use super::Secret;
+use super::{Secret, text::stray};
 
 /// Where Redis is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,10 +67,8 @@ impl fmt::Display for RedisUrl {
             RedisNodes::Cluster(nodes) => ("+cluster", list(nodes), None),
         };
         write!(f, "redis{tls}{form}://")?;
-        match (&self.user, &self.password) {
-            (None, None) => {}
-            (user, None) => write!(f, "{}@", user.as_deref().unwrap_or_default())?,
-            (user, Some(_)) => write!(f, "{}:...@", user.as_deref().unwrap_or_default())?,
+        if self.password.is_some() {
+            write!(f, "{}:...@", self.user.as_deref().unwrap_or_default())?;
         }
         write!(f, "{nodes}")?;
         if let Some(master) = master {
@@ -82,7 +79,8 @@ impl fmt::Display for RedisUrl {
 }
 
 impl RedisUrl {
-    /// Reads a URL. The message of an error never repeats the URL: it may hold a password.
+    /// Reads a URL. The message of an error repeats nothing of it: a password that is not encoded as it
+    /// should be can stand anywhere.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let (scheme, rest) = text.split_once("://").ok_or("is not a URL")?;
         let (tls, form) = match scheme {
@@ -93,18 +91,21 @@ impl RedisUrl {
             "redis+cluster" => (false, "cluster"),
             "rediss+cluster" => (true, "cluster"),
             _ => {
-                return Err(format!(
-                    "'{scheme}' is not one of redis, rediss, redis+sentinel, \
-                                     rediss+sentinel, redis+cluster, rediss+cluster"
-                ));
+                let what = "its scheme is not one of redis, rediss, redis+sentinel, \
+                            rediss+sentinel, redis+cluster, rediss+cluster";
+                return Err(what.into());
             }
         };
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        if path.contains(['?', '#']) || authority.contains(['?', '#']) {
+        // The last one: an @ in a password is often left as it is.
+        let (login, rest) = match rest.rsplit_once('@') {
+            Some((login, rest)) => (Some(login), rest),
+            None => (None, rest),
+        };
+        let (user, password) = login.map_or(Ok((None, None)), credentials)?;
+        let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if rest.contains(['?', '#']) {
             return Err("must not have a query or a fragment".into());
         }
-        let (login, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
-        let (user, password) = credentials(login)?;
         let default_port = if form == "sentinel" { 26379 } else { 6379 };
         let mut nodes: Vec<Node> =
             hosts.split(',').map(|host| node(host, default_port)).collect::<Result<_, _>>()?;
@@ -125,38 +126,67 @@ impl RedisUrl {
             Some(_) if matches!(nodes, RedisNodes::Cluster(_)) => {
                 return Err("must not name a database: a Cluster has only 0".into());
             }
-            Some(db) => db.parse().map_err(|_| format!("'{db}' is not a database number"))?,
+            Some(db) => db.parse().map_err(|_| "what follows the host is not a database number")?,
         };
         if path.next().is_some() {
             return Err("has too many parts after the host".into());
         }
-        Ok(Self { tls, user, password, db, nodes })
+        Ok(Self { tls, user, password: password.map(Secret::new), db, nodes })
     }
 }
 
-/// `user:password`, percent-encoded; `:password` for the default user.
-fn credentials(login: &str) -> Result<(Option<String>, Option<Secret>), String> {
-    if login.is_empty() {
-        return Ok((None, None));
+/// `user:password`, percent-encoded; `:password` for the default user. Either without the other is
+/// refused: Redis would take a user without a password as one whose password is empty, or, where
+/// nothing is sent, us for its default user.
+fn credentials(login: &str) -> Result<(Option<String>, Option<String>), String> {
+    if let Some(found) = login.chars().find(|c| matches!(c, '/' | '?' | '#')) {
+        let code = u32::from(found);
+        return Err(format!(
+            "has a '{found}' in its user or password (before the last @): write %{code:02X} for it"
+        ));
     }
-    let url =
-        Url::parse(&format!("redis://{login}@host")).map_err(|_| "has a malformed user part")?;
-    let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    let user = Some(decode(url.username())).filter(|user| !user.is_empty());
-    Ok((user, url.password().map(|password| Secret::new(decode(password)))))
+    let decode = |text: &str| -> Result<Option<String>, &str> {
+        let text = percent_decode_str(text).decode_utf8().map_err(|_| {
+            "has a user or a password whose %-codes are not UTF-8: write %25 for a % of its own"
+        })?;
+        Ok(Some(text.into_owned()).filter(|text| !text.is_empty()))
+    };
+    match login.split_once(':') {
+        None | Some((_, "")) => Err("has no password before the @: write user:password@, or \
+                                     :password@ for the default user; where a user has nopass, any \
+                                     password will do; to give none, leave the @ out, too"
+            .into()),
+        Some((user, password)) => {
+            // Put together from variables, one of which ends with a line break.
+            if let Some(what) = [user, password].into_iter().find_map(stray) {
+                return Err(format!("has a user or a password that {what}"));
+            }
+            Ok((decode(user)?, decode(password)?))
+        }
+    }
 }
 
 fn node(text: &str, default_port: u16) -> Result<Node, String> {
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => {
-            (host, port.parse().map_err(|_| format!("'{port}' is not a port"))?)
-        }
-        _ => (text, default_port),
+    // `[::1]:6379` or `name:6379`
+    let bracketed = text.strip_prefix('[').map(|rest| rest.split_once(']').unwrap_or((rest, "]")));
+    let (host, port) = match bracketed {
+        Some((host, "")) => (host, None),
+        Some((host, rest)) => (host, Some(rest.strip_prefix(':').ok_or("has a [ without its ]")?)),
+        None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
     };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
     if host.is_empty() {
         return Err("names no host".into());
     }
+    let is_of_host = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let is_host = match bracketed {
+        Some(_) => host.parse::<Ipv6Addr>().is_ok(),
+        None => host.chars().all(is_of_host),
+    };
+    if !is_host {
+        return Err("names a host with characters that no host has".into());
+    }
+    let port = port.map_or(Ok(default_port), str::parse);
+    let port = port.map_err(|_| "what follows a host's colon is not a port")?;
     Ok(Node { host: host.into(), port })
 }
 
@@ -183,22 +213,52 @@ mod tests {
     }
 
     #[test]
+    fn a_password_is_what_it_is() {
+        for (login, user, password) in [
+            (":p@s:s", None, "p@s:s"),
+            ("me:100%", Some("me"), "100%"),
+            ("m%3Ae:%2F%3F%23%40", Some("m:e"), "/?#@"),
+            (":a\tb%0A", None, "a\tb\n"),
+        ] {
+            let url = RedisUrl::parse(&format!("redis://{login}@h")).unwrap();
+            assert_eq!((url.user.as_deref(), url.password), (user, Some(Secret::new(password))));
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named_and_a_password_is_not_repeated() {
         for (text, word) in [
             ("localhost", "not a URL"),
-            ("http://h", "http"),
+            ("http://h", "not one of redis"),
             ("redis://", "host"),
             ("redis://h:x", "port"),
             ("redis://h/x", "database"),
             ("redis://a,b", "several"),
+            ("redis://a b", "characters"),
+            ("redis://[::1", "]"),
+            ("redis://[h]:1", "characters"),
+            ("redis://::1", "host"),
             ("redis+sentinel://a", "primary"),
             ("redis+cluster://a/1", "database"),
             ("redis://h?x=1", "query"),
+            ("redis://:hunter/2@h", "'/' in its user or password (before the last @): write %2F"),
+            ("redis://bob:123/secret@h", "write %2F"),
+            ("redis://:hunter?2@h", "write %3F"),
+            ("redis://:hunter#2@h", "write %23"),
+            ("redis://:%FF@h", "UTF-8"),
+            ("redis://:hunter\n@h", "ends with a line break"),
+            ("redis://:\u{feff}hunter@h", "begins with a byte order mark"),
+            ("redis://bob@h", "no password before the @"),
+            ("redis://bob:@h", "no password before the @"),
+            ("redis://:@h", "no password before the @"),
+            ("redis://@h", "no password before the @"),
+            ("redis://:hunter", "host"),
+            ("redis://h:hunter", "port"),
+            ("redis:hunter@h://h", "not one of redis"),
         ] {
             let error = RedisUrl::parse(text).unwrap_err();
             assert!(error.contains(word), "{text}: {error}");
+            assert!(!error.contains("hunter") && !error.contains("secret@"), "{text}: {error}");
         }
-        let error = RedisUrl::parse("redis://u:hunter2@h/x").unwrap_err();
-        assert!(!error.contains("hunter2"), "{error}");
     }
 }

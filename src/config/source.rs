@@ -12,6 +12,7 @@ use super::{
     MIN_SECRET, Secret,
     command::{self, Order, TokenOrder},
     table::{Kind, SETTINGS, setting},
+    text::{self, quoted},
 };
 
 /// Something in the configuration is wrong: which variable, what, and what would be right.
@@ -87,29 +88,17 @@ impl Values {
     /// Reads the command line and the environment.
     ///
     /// # Errors
-    /// A flag that does not exist, or a `SCANLOGIN_` variable that does not exist.
-    pub fn read(
+    /// A flag or a `SCANLOGIN_` variable that does not exist, or is not UTF-8.
+    pub fn read<N: Into<OsString>, V: Into<OsString>>(
         args: impl IntoIterator<Item = OsString>,
-        env: impl IntoIterator<Item = (String, String)>,
+        env: impl IntoIterator<Item = (N, V)>,
     ) -> Result<Parsed, ConfigError> {
         let (order, flags) = match command::parse(args)? {
             // Whatever the environment holds.
             (Order::Show(text), _) => return Ok(Parsed::Show(text)),
             parsed => parsed,
         };
-        let env: BTreeMap<_, _> =
-            env.into_iter().filter(|(name, _)| name.starts_with("SCANLOGIN_")).collect();
-        for (name, value) in &env {
-            let known = SETTINGS.iter().any(|setting| {
-                setting.env == name
-                    || (setting.kind == Kind::Secret
-                        && name.strip_suffix("_FILE").is_some_and(|name| name == setting.env))
-            });
-            if !known && !is_kubernetes_service_variable(name, value) {
-                return Err(unknown(name));
-            }
-        }
-        let values = Self { flags, env };
+        let values = Self { flags, env: ours(env)? };
         Ok(match order {
             Order::CheckConfig => Parsed::Check(values),
             Order::Token(order) => Parsed::Token(order, values),
@@ -141,7 +130,8 @@ impl Values {
     /// The value of a setting, or of the file that `<NAME>_FILE` names.
     ///
     /// # Errors
-    /// Both are given, the file cannot be read, or it is empty.
+    /// Both are given, the file cannot be read, it is empty, or it is not what it looks like: a
+    /// secret with a line break at its end, an address with a password.
     pub fn get(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
         let value = self.flags.get(name).or_else(|| self.env.get(name));
         let file_variable = format!("{name}_FILE");
@@ -155,25 +145,18 @@ impl Values {
                 return Err(ConfigError::new(name, what));
             }
             (None, Some(path)) => {
-                let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
-                    variable: file_variable,
-                    what: format!("'{path}' cannot be read: {error}"),
-                    example: None,
-                })?;
-                Some(
-                    text.strip_suffix('\n')
-                        .map(|t| t.strip_suffix('\r').unwrap_or(t))
-                        .map_or_else(|| text.clone(), str::to_owned),
-                )
+                let text = text::secret_of_file(path);
+                Some(text.map_err(|what| ConfigError::without_example(&file_variable, what))?)
             }
             (value, None) => value.cloned(),
         };
-        match value {
-            Some(value) if value.is_empty() => {
-                Err(ConfigError::new(name, "is empty: give it a value, or leave it out"))
-            }
-            value => Ok(value),
-        }
+        let Some(value) = value else { return Ok(None) };
+        let fault = match setting(name).kind {
+            _ if value.is_empty() => Some("is empty: give it a value, or leave it out".into()),
+            Kind::Secret => text::stray(&value),
+            Kind::Open => text::fault_of_open(name, &value),
+        };
+        fault.map_or(Ok(Some(value)), |what| Err(ConfigError::new(name, what)))
     }
 
     /// The same, if it is long enough for a secret.
@@ -197,7 +180,7 @@ impl Values {
     pub fn address(&self, name: &'static str, default: &str) -> Result<SocketAddr, ConfigError> {
         let text = self.get(name)?.unwrap_or_else(|| default.into());
         text.parse().map_err(|_| {
-            ConfigError::new(name, format!("'{text}' is not an IP address and a port"))
+            ConfigError::new(name, format!("{} is not an IP address and a port", quoted(&text)))
         })
     }
 
@@ -210,7 +193,8 @@ impl Values {
         let Some(text) = self.get(name)? else { return Ok(default) };
         text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| {
             let (from, to) = range.into_inner();
-            ConfigError::new(name, format!("'{text}' is not a whole number from {from} to {to}"))
+            let text = quoted(&text);
+            ConfigError::new(name, format!("{text} is not a whole number from {from} to {to}"))
         })
     }
 
@@ -223,9 +207,37 @@ impl Values {
         let Some(text) = self.get(name)? else { return Ok(choices[0].1) };
         choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
             let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
-            ConfigError::new(name, format!("'{text}' is not one of {}", words.join(", ")))
+            ConfigError::new(name, format!("{} is not one of {}", quoted(&text), words.join(", ")))
         })
     }
+}
+
+/// The variables of an environment that are the service's.
+fn ours<N: Into<OsString>, V: Into<OsString>>(
+    env: impl IntoIterator<Item = (N, V)>,
+) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut ours = BTreeMap::new();
+    for (name, value) in env {
+        let (name, value) = (name.into(), value.into());
+        if !name.as_encoded_bytes().starts_with(b"SCANLOGIN_") {
+            continue;
+        }
+        let name = name.into_string().map_err(|name| unknown(&name.to_string_lossy()))?;
+        // Left out, a secret would be replaced by a random one, and nobody would know why.
+        let value = value
+            .into_string()
+            .map_err(|_| ConfigError::new(&name, "is not text in UTF-8: give it as such"))?;
+        let known = SETTINGS.iter().any(|setting| {
+            setting.env == name
+                || (setting.kind == Kind::Secret
+                    && name.strip_suffix("_FILE").is_some_and(|name| name == setting.env))
+        });
+        if !known && !is_kubernetes_service_variable(&name, &value) {
+            return Err(unknown(&name));
+        }
+        ours.insert(name, value);
+    }
+    Ok(ours)
 }
 
 /// The variable that was probably meant: the one with the longest common beginning.

@@ -7,6 +7,10 @@ use reqwest::{Client, Response, redirect::Policy};
 /// How long a call may take in all (the webhook's is the contract's: issue 4, 3 s).
 pub const CALL_TIME: Duration = Duration::from_secs(3);
 
+/// How long a connection may take. Each address of a name has its share of it (IPv6 and IPv4 each, side
+/// by side), so that one where nobody answers leaves time for the next.
+const CONNECT_TIME: Duration = Duration::from_secs(2);
+
 /// What came of a call that brought nothing. Holds no secret: addresses are configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
@@ -32,6 +36,7 @@ pub fn client() -> Result<Client, reqwest::Error> {
     Client::builder()
         .user_agent(concat!("scanlogin/", env!("CARGO_PKG_VERSION")))
         .redirect(Policy::none())
+        .connect_timeout(CONNECT_TIME)
         .timeout(CALL_TIME)
         .build()
 }

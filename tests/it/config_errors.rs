@@ -3,6 +3,7 @@
 use std::{net::TcpListener, process::Output, time::Duration};
 
 use jsonwebtoken::Algorithm;
+use scanlogin::config::table::SETTINGS;
 use tokio::time::timeout;
 
 use crate::helpers::{
@@ -15,7 +16,7 @@ use crate::helpers::{
 const PATIENCE: Duration = Duration::from_secs(25);
 
 /// Runs the binary to its end.
-async fn run(settings: &Settings, arguments: &[&str]) -> Output {
+pub(crate) async fn run(settings: &Settings, arguments: &[&str]) -> Output {
     let mut command = command(settings);
     command.args(arguments);
     let mut command = tokio::process::Command::from(command);
@@ -26,7 +27,7 @@ async fn run(settings: &Settings, arguments: &[&str]) -> Output {
 }
 
 /// That it does not start, and that the last line has all of these.
-async fn assert_refused(settings: &Settings, arguments: &[&str], words: &[&str]) {
+pub(crate) async fn assert_refused(settings: &Settings, arguments: &[&str], words: &[&str]) {
     let Output { status, stdout, stderr } = run(settings, arguments).await;
     let text = String::from_utf8(stderr).expect("UTF-8");
     assert_eq!(status.code(), Some(2), "{text}");
@@ -54,6 +55,12 @@ async fn each_wrong_value_names_its_variable_what_was_wrong_and_an_example() {
         ("PUBLIC_URL", "login.example.com", "not a URL"),
         ("PUBLIC_URL", "ftp://login.example.com", "https://"),
         ("PUBLIC_URL", "https://login.example.com/?x", "query"),
+        ("PUBLIC_URL", "https://alice:pw@login.example.com", "must not hold a user or a password"),
+        ("PUBLIC_URL", "https://:pw@login.example.com", "must not hold a user or a password"),
+        ("PUBLIC_URL", "https://bob:123/secret@h", "must not hold a user or a password"),
+        ("REDIS_URL", "redis://:hunter/2@h", "write %2F for it"),
+        ("REDIS_URL", "redis://user@localhost", "no password before the @"),
+        ("REDIS_URL", "redis://:@localhost", "no password before the @"),
         ("APP_NAME", "two\nlines", "one line"),
         (
             "APP_LINKS",
@@ -102,16 +109,15 @@ async fn each_wrong_value_names_its_variable_what_was_wrong_and_an_example() {
         ("LOG_FORMAT", "xml", "text, json"),
         ("LOG_LINES_PER_SECOND", "some", "whole number"),
         ("OTLP_ENDPOINT", "collector:4318", "must begin with https:// or http://"),
-        (
-            "OTLP_ENDPOINT",
-            "http://user@collector:4318",
-            "must not have a query, a fragment or a user",
-        ),
+        ("OTLP_ENDPOINT", "http://user@collector:4318", "must not hold a user or a password"),
         ("OTLP_ONE_IN", "0", "1 to 1000000"),
         ("APP_JWKS_URL", "accounts.example.com", "not a URL"),
         ("APP_JWKS_URL", "http://accounts.example.com/jwks.json", "must begin with https://"),
         ("APP_JWKS_URL", "ftp://127.0.0.1/jwks.json", "must begin with https://"),
         ("APP_JWKS_URL", "https://user:word@accounts.example.com/", "must not hold a user"),
+        ("APP_JWKS_URL", "https://accounts.example.com/jwks#x", "must not have a fragment"),
+        ("APP_JWT_ISSUER", "https://accounts.example.com\n", "ends with a line break"),
+        ("TOKEN_AUDIENCE", " https://www.example.com", "begins with a blank"),
         ("DEMO", "yes", "true, false, unsafe"),
         ("DEMO", "true", "beside an app secret"),
     ] {
@@ -161,8 +167,9 @@ async fn what_does_not_fit_together_is_refused() {
     ] {
         assert_refused(&tls.clone().with(name, "/dev/null"), &[], &[what]).await;
     }
-    let no_file = tls.with("REDIS_URL", "rediss://127.0.0.1:1").with("REDIS_CA_FILE", "/no/file");
-    assert_refused(&no_file, &[], &["SCANLOGIN_REDIS_CA_FILE", "/no/file"]).await;
+    let no_file =
+        tls.with("REDIS_URL", "rediss://127.0.0.1:1").with("REDIS_CA_FILE", "/etc/no-such-file");
+    assert_refused(&no_file, &[], &["SCANLOGIN_REDIS_CA_FILE", "/etc/no-such-file"]).await;
 }
 
 #[tokio::test]
@@ -370,7 +377,7 @@ async fn help_and_version_are_shown_whatever_the_environment() {
         let help = run(&settings, &["--help"]).await;
         assert_eq!(help.status.code(), Some(0));
         let text = String::from_utf8(help.stdout).unwrap();
-        for setting in scanlogin::config::table::SETTINGS {
+        for setting in SETTINGS {
             assert!(text.contains(setting.env), "{} is missing", setting.env);
         }
         assert!(!text.contains("--token-secret"), "no secret is a flag");

@@ -9,7 +9,10 @@ use scanlogin::{
     metrics::Metrics,
 };
 
+use crate::helpers::acl;
+
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+const OPERATIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md");
 pub(crate) const METRICS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
 
 fn settings() -> String {
@@ -173,16 +176,27 @@ pub(crate) fn sources(folder: &std::path::Path) -> String {
 }
 
 #[test]
-fn its_acl_is_the_one_that_is_tested() {
-    let readme = std::fs::read_to_string(README).expect("a README");
-    let line =
-        format!("ACL SETUSER scanlogin on >password {}\n", crate::faults::access::MINIMAL_ACL);
-    assert!(readme.contains(&line), "{line}");
-}
-
-#[test]
 fn its_tables_are_those_of_the_code() {
     check(README, "settings", &settings());
     check(README, "close codes", &close_codes());
     check(METRICS, "metrics", &all_about_metrics());
+    // Word for word the same, and what tests give to their users (tests/it/faults/access.rs).
+    for page in [README, OPERATIONS] {
+        check(page, "redis user", &acl::section());
+    }
+}
+
+/// Whoever copies an older line would give the server away.
+#[test]
+fn no_page_has_another_line_for_the_redis_user() {
+    for page in [README, OPERATIONS] {
+        let text = std::fs::read_to_string(page).expect("a page");
+        let lines = text.lines().filter(|line| {
+            line.contains("scanlogin on >")
+                || line.contains("+config|")
+                || line.contains("+evalsha")
+        });
+        let lines: Vec<&str> = lines.filter(|line| !acl::section().contains(line)).collect();
+        assert!(lines.is_empty(), "{page}: {lines:?}");
+    }
 }

@@ -77,11 +77,49 @@ fn app_tokens(settings: &Settings) -> Result<Vec<String>, target::Error> {
     if let Some(file) = &settings.app_tokens {
         return tokens::read(file).map_err(file_error(file));
     }
-    let secret = match &settings.app_secret_file {
+    let (name, secret) = match &settings.app_secret_file {
         Some(file) => {
-            std::fs::read_to_string(file).map_err(file_error(file))?.trim_end().to_owned()
+            let text = std::fs::read_to_string(file).map_err(file_error(file))?;
+            // As the service reads it.
+            let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+            ("--app-secret-file", line.unwrap_or(&text).to_owned())
         }
-        None => settings.app_secret.clone().ok_or(target::Error::NoTokens)?,
+        None => {
+            let secret = settings.app_secret.clone().ok_or(target::Error::NoTokens)?;
+            ("SCANLOGIN_APP_JWT_SECRET", secret)
+        }
     };
+    if secret.trim() != secret || secret.starts_with('\u{feff}') {
+        return Err(target::Error::Secret(name));
+    }
     Ok(tokens::mint(&secret, target::USERS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_read_as_the_service_reads_it() {
+        let path = std::env::temp_dir().join(format!("loadtest-secret-{}", std::process::id()));
+        let of_file = |text: &str| {
+            std::fs::write(&path, text).expect("a file");
+            let file = Some(path.clone());
+            app_tokens(&Settings { app_secret_file: file, ..Settings::default() })
+        };
+        let of_variable = |text: &str| {
+            app_tokens(&Settings { app_secret: Some(text.into()), ..Settings::default() })
+        };
+        for good in ["secret", "secret\n", "secret\r\n"] {
+            assert!(of_file(good).is_ok(), "{good:?}");
+        }
+        assert!(of_variable("secret").is_ok());
+        for wrong in ["secret\n\n", " secret", "secret \n", "\u{feff}secret\n"] {
+            let error = of_file(wrong).expect_err(wrong).to_string();
+            assert!(error.starts_with("--app-secret-file begins or ends"), "{error}");
+        }
+        let error = of_variable("secret\n").expect_err("a line break").to_string();
+        assert!(error.starts_with("SCANLOGIN_APP_JWT_SECRET begins or ends"), "{error}");
+        std::fs::remove_file(path).expect("ours");
+    }
 }

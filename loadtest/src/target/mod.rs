@@ -9,7 +9,7 @@ pub mod service;
 use std::{
     collections::BTreeSet,
     io,
-    net::{SocketAddr, ToSocketAddrs},
+    net::{SocketAddr, TcpStream, ToSocketAddrs},
     path::PathBuf,
     time::Duration,
 };
@@ -43,6 +43,15 @@ pub enum Error {
     /// A wrong `--host`.
     #[error("--host {0}: {1}; for example --host http://127.0.0.1:8080")]
     Host(String, String),
+    /// A `--host` that may hold a password, which is not repeated.
+    #[error("--host must not hold a user or a password (what stands before an @)")]
+    HostWithUser,
+    /// A secret that the service would refuse.
+    #[error(
+        "{0} begins or ends with a blank or a line break: the service refuses such a secret (of a \
+         file, one line break at the end is left out)"
+    )]
+    Secret(&'static str),
     /// Nothing to sign app tokens with.
     #[error(
         "--host needs app tokens: give the service's SCANLOGIN_APP_JWT_SECRET in the environment or \
@@ -71,6 +80,8 @@ pub enum Store {
     Cluster,
 }
 
+/// How long a connection to one address of a name may take.
+const CONNECT_TIME: Duration = Duration::from_secs(2);
 /// Primaries of a Cluster.
 const PRIMARIES: u16 = 3;
 /// From where an nginx of the run's own comes.
@@ -202,15 +213,17 @@ impl Target {
             return Err(wrong("only http:// is spoken: aim behind what terminates TLS"));
         };
         let authority = authority.trim_end_matches('/');
+        if authority.contains('@') {
+            return Err(Error::HostWithUser);
+        }
         if authority.contains('/') {
             return Err(wrong("without a path"));
         }
         let has_port =
             authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let with_port = if has_port { authority.into() } else { format!("{authority}:80") };
-        let mut addresses =
-            with_port.to_socket_addrs().map_err(|error| wrong(&error.to_string()))?;
-        let address = addresses.next().ok_or_else(|| wrong("no address"))?;
+        let addresses = with_port.to_socket_addrs().map_err(|error| wrong(&error.to_string()))?;
+        let address = one_that_answers(addresses).ok_or_else(|| wrong("no address"))?;
         Ok(Self {
             endpoints: vec![Endpoint { address, host: authority.to_owned() }],
             tokens,
@@ -247,6 +260,15 @@ impl Target {
     pub fn usage(&self) -> Usage {
         self.watcher().usage()
     }
+}
+
+/// Of the addresses of a name, the first to which a connection can be made; else the first.
+fn one_that_answers(addresses: impl Iterator<Item = SocketAddr>) -> Option<SocketAddr> {
+    let addresses: Vec<SocketAddr> = addresses.collect();
+    let answers = |it: &&SocketAddr| TcpStream::connect_timeout(it, CONNECT_TIME).is_ok();
+    // Alone, it is found out soon enough.
+    let found = (addresses.len() > 1).then(|| addresses.iter().find(answers)).flatten();
+    found.or(addresses.first()).copied()
 }
 
 fn describe(instances: usize, store: Store, behind_nginx: bool) -> String {
@@ -296,4 +318,29 @@ pub struct Usage {
     pub redis_memory: u64,
     /// Of nginx in front of them.
     pub proxy_cpu: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn of_several_addresses_one_that_answers_is_taken() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let good = listener.local_addr().expect("an address");
+        let refusing = SocketAddr::from(([127, 0, 0, 1], 1));
+        assert_eq!(one_that_answers([refusing, good].into_iter()), Some(good));
+        assert_eq!(one_that_answers([refusing].into_iter()), Some(refusing));
+        assert_eq!(one_that_answers(std::iter::empty()), None);
+    }
+
+    #[test]
+    fn a_password_in_the_host_is_not_repeated() {
+        for host in ["http://user:hunter2@h:1", "http://hunter2@h", "ws://:hunter/2@h"] {
+            let error = Target::there(host, Vec::new()).expect_err(host).to_string();
+            assert!(!error.contains("hunter") && error.contains("password"), "{error}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -12,13 +13,15 @@ use std::{
 use bb8_redis::bb8;
 use redis::{
     Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisConnectionInfo,
-    RedisError, RedisResult, ServerErrorKind, TlsCertificates, Value, aio::MultiplexedConnection,
-    cluster::ClusterClient, io::tcp::TcpSettings,
+    RedisError, RedisFuture, RedisResult, ServerErrorKind, TlsCertificates, Value,
+    aio::MultiplexedConnection,
+    cluster::ClusterClient,
+    io::{AsyncDNSResolver, tcp::TcpSettings},
 };
 
 use tokio::{
     sync::{Notify, mpsc},
-    time::{Instant, timeout},
+    time::Instant,
 };
 use tokio_rustls::TlsConnector;
 
@@ -194,11 +197,24 @@ impl Connector {
     /// # Errors
     /// Whatever keeps it from being made within [`CONNECT_TIMEOUT`].
     pub async fn connect_to(&self, node: &Node) -> RedisResult<MultiplexedConnection> {
-        let config = redis::AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT));
-        let client = self.client(node, self.settings())?;
-        client.get_multiplexed_async_connection_with_config(&config).await
+        self.connect_as(node, self.settings()).await
+    }
+
+    async fn connect_as(
+        &self,
+        node: &Node,
+        settings: RedisConnectionInfo,
+    ) -> RedisResult<MultiplexedConnection> {
+        let client = &self.client(node, settings)?;
+        // The crate's own waits for the first address that accepts, whether it then answers or not.
+        let attempt = async |address| {
+            let config = redis::AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(CONNECT_TIMEOUT))
+                .set_response_timeout(Some(RESPONSE_TIMEOUT))
+                .set_dns_resolver(Resolved(address));
+            client.get_multiplexed_async_connection_with_config(&config).await
+        };
+        stream::first_of(node, attempt).await
     }
 
     /// The same, for one that hears as well: `heard` gets what channels say between the answers.
@@ -212,9 +228,9 @@ impl Connector {
         heard: mpsc::UnboundedSender<Heard>,
     ) -> RedisResult<Multiplexer> {
         let url = &self.config.url;
-        let connect = async {
-            let stream = stream::open(node, self.tls.as_ref()).await?;
-            let (mut line, driver) = Multiplexer::new(stream, i64::from(url.db), heard);
+        let attempt = async |address| {
+            let stream = stream::open(node, address, self.tls.as_ref()).await?;
+            let (mut line, driver) = Multiplexer::new(stream, i64::from(url.db), heard.clone());
             actix_rt::spawn(driver);
             let mut hello = redis::cmd("HELLO");
             hello.arg(3);
@@ -229,8 +245,7 @@ impl Connector {
             }
             Ok(line)
         };
-        let late = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
-        timeout(CONNECT_TIMEOUT, connect).await.map_err(late)?
+        stream::first_of(node, attempt).await
     }
 
     /// The same, kept for the next call: for what asks the same node again and again.
@@ -280,19 +295,8 @@ impl Connector {
     /// Asks one Sentinel, then the server that it names, whether it is the primary: a Sentinel
     /// that missed a failover still names the old one.
     async fn ask_sentinel(&self, sentinel: &Node, master: &str) -> RedisResult<Node> {
-        let mut settings = self.settings().set_db(0);
-        if self.config.url.user.is_none() && self.config.url.password.is_none() {
-            settings = RedisConnectionInfo::default();
-        }
-        let info = self.info(sentinel, settings)?;
-        let client = match &self.certificates {
-            Some(certificates) => Client::build_with_tls(info, certificates.clone())?,
-            None => Client::open(info)?,
-        };
-        let config = redis::AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT));
-        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let settings = self.settings().set_db(0);
+        let mut connection = self.connect_as(sentinel, settings).await?;
         let address: Option<(String, u16)> = redis::cmd("SENTINEL")
             .arg("GET-MASTER-ADDR-BY-NAME")
             .arg(master)
@@ -343,6 +347,20 @@ impl Connector {
                 Ok(Link::Single(self.connect_to(&node).await?))
             }
         }
+    }
+}
+
+/// A name that was resolved already.
+struct Resolved(SocketAddr);
+
+impl AsyncDNSResolver for Resolved {
+    fn resolve<'a, 'b: 'a>(
+        &'a self,
+        _: &'b str,
+        _: u16,
+    ) -> RedisFuture<'a, Box<dyn Iterator<Item = SocketAddr> + Send + 'a>> {
+        let one: Box<dyn Iterator<Item = SocketAddr> + Send> = Box::new(std::iter::once(self.0));
+        Box::pin(std::future::ready(Ok(one)))
     }
 }
 

@@ -4,17 +4,9 @@ use std::time::Duration;
 
 use super::{Waiter, all_are_logged_in, feed_connected};
 use crate::helpers::{
-    RedisServer, Service, Settings, cluster::Cluster, eventually, free_port, sentinel::Sentinels,
-    tls::Certificates,
+    Process, RedisServer, Service, Settings, acl, cluster::Cluster, eventually, free_port,
+    sentinel::Sentinels, tls::Certificates,
 };
-
-/// What an ACL user needs, as in the README: `ACL SETUSER scanlogin on >password` and these.
-///
-/// `config|get` and `config|set` may be left out where `notify-keyspace-events` is `K$` already; a
-/// Cluster needs `cluster|nodes` and `cluster|slots` besides, Sentinel `role`.
-pub(crate) const MINIMAL_ACL: &str = "~scanlogin:* &__keyspace@0__:scanlogin:* +get +mget +set +del +time \
-                           +ping +evalsha +script|load +subscribe +unsubscribe +config|get \
-                           +config|set";
 
 /// Ten logins, then ten whose Redis connections were all killed.
 async fn works(service: &Service, redis: &RedisServer) {
@@ -26,12 +18,9 @@ async fn works(service: &Service, redis: &RedisServer) {
 
 #[tokio::test]
 async fn the_minimal_acl_is_enough() {
-    let user: Vec<&str> = ["--user", "scanlogin", "on", ">pass:w@rd"]
-        .into_iter()
-        .chain(MINIMAL_ACL.split(' '))
-        .collect();
-    let user: Vec<&str> = user.into_iter().filter(|word| !word.is_empty()).collect();
-    let redis = RedisServer::with(&user).await;
+    let redis = RedisServer::start().await;
+    acl::prepare(&redis, "").await;
+    acl::type_in(&redis, "ACL SETUSER scanlogin >pass:w@rd").await;
     let url = format!("redis://scanlogin:pass%3Aw%40rd@127.0.0.1:{}", redis.port);
     let service = Service::start(Settings::embedded().with("REDIS_URL", &url)).await;
     eventually("it listens", || async {
@@ -39,28 +28,114 @@ async fn the_minimal_acl_is_enough() {
     })
     .await;
     works(&service, &redis).await;
-    nothing_was_denied(&redis).await;
+    assert_eq!(acl::refused(&redis).await, [""; 0]);
+    hears(&service).await;
 }
 
-async fn nothing_was_denied(redis: &RedisServer) {
-    let log: Vec<redis::Value> = redis.command(&["ACL", "LOG"]).await;
-    // The client library says who it is; that it may not is of no consequence.
-    let log = format!("{log:?}");
-    let denied = log.matches("\"object\"").count();
-    assert_eq!(denied, log.matches("client|setinfo").count(), "{log}");
+#[tokio::test]
+async fn the_minimal_acl_for_another_database_is_enough() {
+    let redis = RedisServer::start().await;
+    redis.command::<()>(&["CONFIG", "SET", "notify-keyspace-events", "K$"]).await;
+    acl::type_in(&redis, &acl::line().replace("@0", "@3")).await;
+    acl::type_in(&redis, &acl::more("+select")).await;
+    let url = format!("{}/3", acl::url(&redis));
+    let service = Service::start(Settings::embedded().with("REDIS_URL", &url)).await;
+    works(&service, &redis).await;
+    assert_eq!(acl::refused(&redis).await, [""; 0]);
+    hears(&service).await;
 }
 
-/// `ACL SETUSER` as the README has it, with these rights besides.
-fn set_user(more: &str) -> Vec<&str> {
-    let user = ["ACL", "SETUSER", "scanlogin", "on", ">password"].into_iter();
-    user.chain(MINIMAL_ACL.split_whitespace()).chain(more.split_whitespace()).collect()
+/// Nobody has set what the documentation asks for.
+#[tokio::test]
+async fn with_the_minimal_acl_missing_notifications_are_said_and_logins_are_found_by_reading() {
+    let redis = RedisServer::start().await;
+    acl::type_in(&redis, &acl::line()).await;
+    let settings = Settings::embedded().with("REDIS_URL", &acl::url(&redis));
+    let process = Process::start(settings).await;
+    let waiters = Waiter::some(process.address, 10).await;
+    all_are_logged_in(waiters, process.address).await;
+    let said = process.log();
+    let warnings =
+        said.lines().filter(|line| line.contains("set notify-keyspace-events to K$ there"));
+    assert_eq!(warnings.count(), 1, "{said}");
+    assert_eq!(setting(&redis, "notify-keyspace-events").await, "");
+    assert_eq!(acl::refused(&redis).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn the_second_line_of_the_acl_lets_the_service_repair_the_setting() {
+    let redis = RedisServer::start().await;
+    acl::type_in(&redis, &acl::line()).await;
+    acl::type_in(&redis, &acl::more(acl::REPAIR)).await;
+    let service = Service::start(Settings::embedded().with("REDIS_URL", &acl::url(&redis))).await;
+    works(&service, &redis).await;
+    let flags = setting(&redis, "notify-keyspace-events").await;
+    assert!(flags.contains('K') && flags.contains('$'), "{flags}");
+    assert_eq!(acl::refused(&redis).await, [""; 0]);
+}
+
+/// Waits until it has heard a notification: it does not find its logins by reading alone.
+async fn hears(service: &Service) {
+    eventually("it hears its probe", || async {
+        (service.metric("scanlogin_feed_probe_seconds_count").await > 0.0).then_some(())
+    })
+    .await;
+}
+
+async fn setting(redis: &RedisServer, name: &str) -> String {
+    let (_, value): (String, String) = redis.command(&["CONFIG", "GET", name]).await;
+    value
+}
+
+/// Somebody has the user's password and nothing else.
+#[tokio::test]
+async fn who_has_the_users_password_reads_and_changes_nothing_of_the_server() {
+    let redis = RedisServer::start().await;
+    redis.command::<()>(&["SET", "another", "secret"]).await;
+    acl::prepare(&redis, "").await;
+    let attempts = [
+        &["CONFIG", "GET", "requirepass"][..],
+        &["CONFIG", "GET", "masterauth"],
+        &["CONFIG", "SET", "maxclients", "1"],
+        &["CONFIG", "SET", "notify-keyspace-events", ""],
+        &["ACL", "LIST"],
+        &["ACL", "SETUSER", "scanlogin", "allkeys"],
+        &["KEYS", "*"],
+        &["SCAN", "0"],
+        &["GET", "another"],
+        &["SET", "another", "mine"],
+        &["FLUSHALL"],
+        &["MONITOR"],
+        &["SUBSCRIBE", "other"],
+        &["PSUBSCRIBE", "*"],
+        &["REPLICAOF", "NO", "ONE"],
+        &["CLIENT", "LIST"],
+        &["EVAL", "return redis.call('get', 'another')", "0"],
+        &["SHUTDOWN"],
+    ];
+    let client = redis::Client::open(acl::url(&redis)).expect("a URL");
+    let mut stranger = client.get_multiplexed_async_connection().await.expect("a way in");
+    for words in attempts {
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        let answer = command.query_async::<redis::Value>(&mut stranger).await;
+        let error = answer.expect_err("it is refused");
+        assert_eq!(error.code(), Some("NOPERM"), "{words:?}: {error}");
+    }
+    // What the second line gives away, it gives away: the documentation says so.
+    acl::type_in(&redis, &acl::more(acl::REPAIR)).await;
+    for words in &attempts[..3] {
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        command.query_async::<redis::Value>(&mut stranger).await.expect("it is allowed");
+    }
 }
 
 #[tokio::test]
 async fn the_minimal_acl_of_a_cluster_is_enough() {
     let cluster = Cluster::start().await;
     for server in &cluster.servers {
-        let _: () = server.command(&set_user("+cluster|nodes +cluster|slots")).await;
+        acl::prepare(server, acl::CLUSTER).await;
     }
     let url = cluster.url().replace("://", "://scanlogin:password@");
     let service = Service::start(Settings::embedded().with("REDIS_URL", &url)).await;
@@ -68,7 +143,7 @@ async fn the_minimal_acl_of_a_cluster_is_enough() {
         works(&service, server).await;
     }
     for server in &cluster.servers {
-        nothing_was_denied(server).await;
+        assert_eq!(acl::refused(server).await, [""; 0]);
     }
 }
 
@@ -76,11 +151,10 @@ async fn the_minimal_acl_of_a_cluster_is_enough() {
 async fn the_minimal_acl_behind_sentinel_is_enough() {
     let sentinels = Sentinels::start().await;
     for server in &sentinels.servers {
-        let _: () = server.command(&set_user("+role")).await;
+        acl::prepare(server, acl::SENTINEL).await;
     }
-    let asks = ["+sentinel|get-master-addr-by-name"];
-    let user = ["ACL", "SETUSER", "scanlogin", "on", ">password"];
-    sentinels.command(&[&user[..], &asks].concat()).await;
+    let user = ["ACL", "SETUSER", "scanlogin", "reset", "on", ">password", acl::SENTINELS];
+    sentinels.command(&user).await;
     let url = sentinels.url().replace("://", "://scanlogin:password@");
     let service = Service::start(Settings::embedded().with("REDIS_URL", &url)).await;
     works(&service, &sentinels.servers[0]).await;
@@ -88,7 +162,7 @@ async fn the_minimal_acl_behind_sentinel_is_enough() {
     sentinels.fail_over().await;
     all_are_logged_in(waiters, service.address).await;
     for server in &sentinels.servers {
-        nothing_was_denied(server).await;
+        assert_eq!(acl::refused(server).await, [""; 0]);
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Each file is about one thing that dies; `history` mixes them at random and checks the rules.
 
-pub(crate) mod access;
+mod access;
+mod addresses;
 mod browsers_line;
 mod cluster;
 mod crash;

@@ -1,5 +1,6 @@
 //! What tests are made of. Everything here is started by the test, owned by it, and gone with it.
 
+pub(crate) mod acl;
 pub(crate) mod browser;
 pub(crate) mod cluster;
 pub(crate) mod contract;

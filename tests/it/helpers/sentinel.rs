@@ -70,6 +70,10 @@ impl Sentinels {
         format!("redis+sentinel://{}/main", nodes.join(","))
     }
 
+    pub(crate) fn ports(&self) -> &[u16] {
+        &self.ports
+    }
+
     /// Runs one command on each Sentinel.
     pub(crate) async fn command(&self, words: &[&str]) {
         for port in &self.ports {

@@ -14,6 +14,11 @@ pub(crate) struct Certificates {
 impl Certificates {
     /// Makes them with openssl.
     pub(crate) fn make() -> Self {
+        Self::make_for("localhost")
+    }
+
+    /// The same, with this name for the server.
+    pub(crate) fn make_for(server: &str) -> Self {
         let certificates = Self { directory: tempfile::tempdir().expect("a directory") };
         let here = certificates.directory.path();
         openssl(
@@ -25,8 +30,10 @@ impl Certificates {
         for name in ["server", "client"] {
             std::fs::write(
                 here.join(format!("{name}.ext")),
-                "subjectAltName=IP:127.0.0.1,DNS:localhost\n\
-                 basicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth,clientAuth\n",
+                format!(
+                    "subjectAltName=IP:127.0.0.1,DNS:{server}\n\
+                     basicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth,clientAuth\n"
+                ),
             )
             .expect("a file");
             openssl(

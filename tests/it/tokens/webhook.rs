@@ -6,21 +6,15 @@ use aws_lc_rs::hmac;
 use serde_json::{Value, json};
 
 use super::web_keys::key_set;
-use crate::{
-    faults::access::MINIMAL_ACL,
-    helpers::{
-        Answer, Browser, Closed, Phone, RedisServer, Service, Settings, both,
-        phone::{logout, now, verify},
-        recording::Recording,
-        upstream::{Gate, Heard, Reply, Upstream},
-    },
+use crate::helpers::{
+    Answer, Browser, Closed, Phone, RedisServer, Service, Settings, acl, both,
+    phone::{logout, now, verify},
+    recording::Recording,
+    upstream::{Gate, Heard, Reply, Upstream},
 };
 
 pub(super) const SECRET: &str = "the-webhook-secret-of-these-tests-is-long-enough";
 pub(super) const PATH: &str = "/tokens";
-
-/// What an ACL user needs besides the usual where there is a webhook, as in the README.
-pub(crate) const WEBHOOK_ACL: &str = "+zadd +zrem +zcard +zscore +zrangebyscore +pexpire";
 
 /// A server that makes tokens from its user's name.
 pub(crate) async fn maker() -> Upstream {
@@ -184,16 +178,11 @@ async fn a_phone_that_hangs_up_leaves_nothing_half_done() {
 
 #[tokio::test]
 async fn the_acl_of_the_readme_is_enough_and_no_token_is_in_redis() {
-    let user: Vec<&str> = ["--user", "scanlogin", "on", ">password"]
-        .into_iter()
-        .chain(MINIMAL_ACL.split_whitespace())
-        .chain(WEBHOOK_ACL.split_whitespace())
-        .collect();
-    let redis = RedisServer::with(&user).await;
+    let redis = RedisServer::start().await;
+    acl::prepare(&redis, acl::WEBHOOK).await;
     let recording = Recording::start(&redis).await;
     let upstream = maker().await;
-    let url = format!("redis://scanlogin:password@127.0.0.1:{}", redis.port);
-    let settings = hooked(Settings::embedded(), &upstream).with("REDIS_URL", &url);
+    let settings = hooked(Settings::embedded(), &upstream).with("REDIS_URL", &acl::url(&redis));
     let service = Service::start(settings).await;
     let (mut browser, key) = Browser::plain(service.address).await;
     let phone = Phone::of(service.address, "alice");
@@ -211,16 +200,7 @@ async fn the_acl_of_the_readme_is_enough_and_no_token_is_in_redis() {
     for secret in ["a token that is a secret", SECRET, &key, &claim] {
         assert!(!lines.iter().any(|line| line.contains(secret)), "{secret}");
     }
-    let log: Vec<redis::Value> = redis.command(&["ACL", "LOG"]).await;
-    let log = format!("{log:?}");
-    let denied = log.matches("\"object\"").count();
-    assert_eq!(denied, log.matches("client|setinfo").count(), "{log}");
-}
-
-#[test]
-fn the_readme_says_what_the_acl_needs() {
-    let readme = include_str!("../../../README.md");
-    assert!(readme.contains(&format!("`{WEBHOOK_ACL}`")), "{WEBHOOK_ACL}");
+    assert_eq!(acl::refused(&redis).await, [""; 0]);
 }
 
 #[tokio::test]
