@@ -8,7 +8,7 @@ use super::{
     ConfigError, Secret, Values,
     pem::{self, SigningKey, VerifyingKey},
 };
-use crate::{keys::Entropy, origin::is_loopback_host};
+use crate::{keys::Entropy, origin::is_loopback};
 
 const APP_SECRET: &str = "SCANLOGIN_APP_JWT_SECRET";
 const APP_PREVIOUS: &str = "SCANLOGIN_APP_JWT_SECRET_PREVIOUS";
@@ -218,7 +218,7 @@ fn outgoing_url(name: &'static str, text: &str) -> Result<Url, ConfigError> {
     }
     match url.scheme() {
         "https" => Ok(url),
-        "http" if url.host_str().is_some_and(is_loopback_host) => Ok(url),
+        "http" if url.host().is_some_and(|host| is_loopback(&host)) => Ok(url),
         "http" => Err(bad("must begin with https:// (http:// only for a loopback host)")),
         _ => Err(bad("must begin with https://")),
     }

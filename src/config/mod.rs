@@ -29,7 +29,7 @@ pub use self::{
 use crate::{
     keys::Entropy,
     login::{HistoryKey, MAX_CODES},
-    origin::{Origins, is_loopback_host},
+    origin::{HostPort, Origins, is_loopback},
 };
 
 /// Bytes that must not be seen.
@@ -286,8 +286,13 @@ impl Config {
 
     /// Whether the public listener can be reached from this machine only.
     pub fn listens_on_loopback(&self) -> bool {
-        self.listen.ip().is_loopback()
+        is_loopback_address(self.listen)
     }
+}
+
+/// Whether a listener there can be reached from this machine only.
+pub fn is_loopback_address(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }
 
 fn cores() -> u64 {
@@ -419,7 +424,7 @@ fn demo(
         Demo::ByItself
     };
     match demo {
-        Demo::ByItself => Ok(!redis && !credentials.any_given && listen.ip().is_loopback()),
+        Demo::ByItself => Ok(!redis && !credentials.any_given && is_loopback_address(listen)),
         Demo::False => Ok(false),
         Demo::Unsafe => Ok(true),
         Demo::True if credentials.app_given || redis => Err(ConfigError::new(
@@ -432,16 +437,13 @@ fn demo(
 }
 
 /// Whether a `Host` may be served by a loopback listener: a page elsewhere whose name is made to
-/// resolve to this machine (DNS rebinding) must not be.
-pub fn host_is_served(config: &Config, host: &str) -> bool {
+/// resolve to this machine (DNS rebinding) must not be. Who sends none is no browser.
+pub fn host_is_served(config: &Config, host: Option<&str>) -> bool {
+    let Some(host) = host else { return true };
     if !config.listens_on_loopback() || config.origins != Origins::SameHost {
         return true;
     }
-    let name = crate::origin::host_name(host);
-    is_loopback_host(name)
-        || config
-            .public_url
-            .as_ref()
-            .and_then(Url::host_str)
-            .is_some_and(|public| public.eq_ignore_ascii_case(name))
+    let Some(host) = HostPort::parse(host).and_then(|host| host.host()) else { return false };
+    let public = config.public_url.as_ref().and_then(Url::host);
+    is_loopback(&host) || public.is_some_and(|public| public == host)
 }

@@ -234,7 +234,8 @@ pub static SETTINGS: &[Setting] = &[
         "SCANLOGIN_ALLOWED_ORIGINS",
         "the host of the public URL, else of the request",
         "https://www.example.com,https://shop.example.com",
-        "The origins whose pages may log in here, exact and comma-separated; * for any",
+        "The origins whose pages may log in here, exact and comma-separated, of apps and extensions \
+         too (capacitor://localhost, chrome-extension://<id>); * for any",
     ),
     open(
         "SCANLOGIN_TRUSTED_PROXIES",

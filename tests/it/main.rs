@@ -11,6 +11,7 @@ mod conformance;
 mod connections;
 mod economy;
 mod faults;
+mod heads;
 mod helpers;
 mod http_api;
 mod journal;
