@@ -19,6 +19,7 @@ mod limits;
 mod login_flow;
 mod logs_and_metrics;
 mod openapi;
+mod outgoing;
 mod pages;
 mod race;
 mod readme;

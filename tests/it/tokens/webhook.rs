@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub(super) const SECRET: &str = "the-webhook-secret-of-these-tests-is-long-enough";
-pub(super) const PATH: &str = "/tokens";
+pub(crate) const PATH: &str = "/tokens";
 
 /// What an ACL user needs besides the usual where there is a webhook, as in the README.
 pub(crate) const WEBHOOK_ACL: &str = "+zadd +zrem +zcard +zscore +zrangebyscore +pexpire";
