@@ -19,6 +19,7 @@ const TOKEN_PREVIOUS: &str = "SCANLOGIN_TOKEN_SECRET_PREVIOUS";
 const TOKEN_PRIVATE: &str = "SCANLOGIN_TOKEN_PRIVATE_KEY_FILE";
 const HOOK_URL: &str = "SCANLOGIN_TOKEN_WEBHOOK_URL";
 const HOOK_SECRET: &str = "SCANLOGIN_TOKEN_WEBHOOK_SECRET";
+const ADMIN_TOKEN: &str = "SCANLOGIN_ADMIN_TOKEN";
 
 /// How the app's own JWT is verified.
 #[derive(Clone, Debug)]
@@ -169,6 +170,18 @@ fn token(values: &Values) -> Result<Option<TokenKey>, ConfigError> {
         Some(path) => Some(TokenKey::Private(from_file(TOKEN_PRIVATE, &path, pem::private_keys)?)),
         None => None,
     })
+}
+
+/// What `/revoke` demands.
+pub(super) fn admin_token(values: &Values) -> Result<Option<Secret>, ConfigError> {
+    let token = values.secret_bytes(ADMIN_TOKEN)?;
+    // RFC 6750, 2.1: what is anything else could not be sent.
+    let can_be_sent = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+    if token.as_ref().is_some_and(|token| !token.expose().iter().all(can_be_sent)) {
+        let what = "must be letters, digits and any of -._~+/= only: it is sent in a header";
+        return Err(ConfigError::new(ADMIN_TOKEN, what));
+    }
+    Ok(token)
 }
 
 /// A secret that only verifies: beside whatever is in use now, so that one can also leave secrets

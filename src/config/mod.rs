@@ -77,6 +77,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Metrics and health.
     pub admin_listen: SocketAddr,
+    /// What `/revoke` demands; `None`: nothing.
+    pub admin_token: Option<Secret>,
     /// `None`: the embedded store.
     pub redis: Option<Redis>,
     /// Without a slash at its end.
@@ -195,6 +197,16 @@ impl Config {
                     .into(),
             );
         }
+        let admin_listen: SocketAddr =
+            values.address("SCANLOGIN_ADMIN_LISTEN", "127.0.0.1:8081")?;
+        let admin_token = credentials::admin_token(values)?;
+        if admin_token.is_none() && !is_loopback_address(admin_listen) {
+            warnings.push(
+                "SCANLOGIN_ADMIN_TOKEN is not set, and SCANLOGIN_ADMIN_LISTEN is not a loopback \
+                 address: whoever reaches that port can end any user's web login with POST /revoke"
+                    .into(),
+            );
+        }
         let app_links = app_links::read(values)?;
         let is_https = public_url.as_ref().is_some_and(|url| url.scheme() == "https");
         let opens_apps = !app_links.apple.is_empty() || !app_links.android.is_empty();
@@ -211,7 +223,8 @@ impl Config {
         let history_key = HistoryKey::derive(credentials.token.root());
         Ok(Self {
             listen,
-            admin_listen: values.address("SCANLOGIN_ADMIN_LISTEN", "127.0.0.1:8081")?,
+            admin_listen,
+            admin_token,
             redis,
             public_url,
             app_links,

@@ -54,6 +54,12 @@ pub static SETTINGS: &[Setting] = &[
         "Where /metrics, /livez, /readyz and /revoke are; never on the public port",
     ),
     secret(
+        "SCANLOGIN_ADMIN_TOKEN",
+        "an-admin-token-of-32-bytes-or-more",
+        "What POST /revoke demands as `Authorization: Bearer`; without it, whoever reaches the admin \
+         port may end web logins",
+    ),
+    secret(
         "SCANLOGIN_REDIS_URL",
         "redis://127.0.0.1:6379/0",
         "The Redis that the instances share: redis://, rediss://, redis+sentinel://, redis+cluster:// \

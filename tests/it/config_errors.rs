@@ -69,6 +69,13 @@ async fn each_wrong_value_names_its_variable_what_was_wrong_and_an_example() {
         ("ANDROID_APPS", "com.example.app:AB:XY", "not bytes in hexadecimal"),
         ("ANDROID_APPS", "com.example.app:AB:CD", "fingerprint of 2 bytes; SHA-256 has 32"),
         ("APP_JWT_SECRET", "too-short", "9 bytes"),
+        ("ADMIN_TOKEN", "too-short", "9 bytes"),
+        (
+            "ADMIN_TOKEN",
+            "a token with blanks is nothing a header holds",
+            "letters, digits and any of",
+        ),
+        ("ADMIN_TOKEN", "umläute-are-nothing-that-a-header-can-hold", "letters, digits and any of"),
         ("TOKEN_SECRET", "x123456789012345678901234567890", "31 bytes"),
         ("DELIVER", "cookie", "not one of token, ticket"),
         ("DELIVER", "ticket", "SCANLOGIN_ALLOWED_ORIGINS"),

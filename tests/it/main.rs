@@ -1,6 +1,7 @@
 //! The service as its users have it: real sockets, a real redis-server of each test's own.
 
 mod acknowledgement;
+mod admin_port;
 mod app_links;
 mod attacks;
 mod clocks;
