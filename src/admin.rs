@@ -5,17 +5,28 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use actix_web::{HttpRequest, HttpResponse, http::header, middleware, web};
+use actix_web::{
+    HttpRequest, HttpResponse, Resource, Route,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    guard,
+    http::header::{self, HeaderValue},
+    middleware::{self, Next},
+    web,
+};
+use aws_lc_rs::constant_time;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
     clock::Clock,
+    config::Secret,
     error::{ApiError, answer},
     http::{self, body},
     metrics::Metrics,
+    origin::names_loopback,
     store::Store,
-    tokens::MAX_USER,
+    tokens::{MAX_USER, bearer},
 };
 
 /// Whether a load balancer should send new browsers here.
@@ -56,13 +67,34 @@ impl Readiness {
     }
 }
 
+/// Before every path: the same heads as on the public port, and on a loopback listener only names of
+/// this machine. A page elsewhere whose name is made to resolve to it (DNS rebinding) reads nothing
+/// here and ends nothing; who sends no name, which HTTP/1.0 may, is no browser.
+///
+/// # Errors
+/// Those of the application; refusals are answers.
+pub async fn guard(
+    is_loopback: bool,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let host = request.headers().get(header::HOST);
+    let is_ours = |host: &HeaderValue| host.to_str().is_ok_and(names_loopback);
+    let is_foreign = is_loopback && !host.is_none_or(is_ours);
+    let checked = http::check_head(&request);
+    let checked = checked.and(if is_foreign { Err(ApiError::Host) } else { Ok(()) });
+    Ok(match checked {
+        Ok(()) => next.call(request).await?.map_into_left_body(),
+        Err(error) => request.into_response(error.response()).map_into_right_body(),
+    })
+}
+
 /// The admin port's routes.
 pub fn routes(
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
-    store: Store,
+    sessions: Sessions,
     clock: Clock,
-    tell_webhook: bool,
 ) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config: &mut web::ServiceConfig| {
         let text = async |metrics: web::Data<Metrics>| {
@@ -82,24 +114,46 @@ pub fn routes(
         };
         let revoke = web::resource("/revoke")
             .wrap(around)
-            .app_data(web::Data::new(Sessions { store, tell_webhook }))
+            .app_data(web::Data::new(sessions))
             .route(web::post().to(revoke))
-            .default_service(web::to(async || Err::<&str, _>(ApiError::NoSuchMethod)));
+            .default_service(web::to(async || http::no_such_method("POST")));
         config
             .service(revoke)
             .app_data(web::Data::from(metrics))
             .app_data(web::Data::from(readiness))
-            .route("/metrics", web::get().to(text))
-            .route("/readyz", web::get().to(ready))
-            .route("/livez", web::get().to(async || "alive\n"));
+            .service(readable("/metrics", web::route().to(text)))
+            .service(readable("/readyz", web::route().to(ready)))
+            .service(readable("/livez", web::route().to(async || "alive\n")))
+            .default_service(web::to(async || Err::<&str, _>(ApiError::NoSuchPath)));
     }
 }
 
-/// What `/revoke` ends.
-struct Sessions {
-    store: Store,
+/// What GET reads, and HEAD.
+fn readable(path: &str, route: Route) -> Resource {
+    web::resource(path)
+        .route(route.guard(guard::Any(guard::Get()).or(guard::Head())))
+        .default_service(web::to(async || http::no_such_method("GET, HEAD")))
+}
+
+/// What `/revoke` ends, and who may.
+pub struct Sessions {
+    /// Where they are.
+    pub store: Store,
     /// Whether a webhook made their tokens.
-    tell_webhook: bool,
+    pub tell_webhook: bool,
+    /// What is demanded; `None`: nothing, and who reaches the port is the operator.
+    pub token: Option<Secret>,
+}
+
+impl Sessions {
+    /// Whether this request may end them.
+    fn may_be_ended_by(&self, request: &HttpRequest) -> bool {
+        let Some(token) = &self.token else { return true };
+        let given = request.headers().get(header::AUTHORIZATION);
+        let given = bearer(given.and_then(|value| value.to_str().ok())).unwrap_or_default();
+        // In constant time, but for the length, which is no secret.
+        constant_time::verify_slices_are_equal(token.expose(), given.as_bytes()).is_ok()
+    }
 }
 
 #[derive(Deserialize)]
@@ -107,7 +161,7 @@ struct UserBody {
     user: String,
 }
 
-/// `POST /revoke`: ends a user's web login, whoever asks: who reaches this port is the operator.
+/// `POST /revoke`: ends a user's web login.
 async fn revoke(
     request: HttpRequest,
     payload: web::Payload,
@@ -117,12 +171,15 @@ async fn revoke(
     if request.headers().contains_key(header::ORIGIN) {
         return Err(ApiError::Origin);
     }
+    if !sessions.may_be_ended_by(&request) {
+        return Err(ApiError::Unauthenticated);
+    }
     let expected = "The body must have a text field 'user' of 1 to 255 bytes";
     let UserBody { user } = body::read_json(&request, payload, expected).await?;
     if user.is_empty() || user.len() > MAX_USER {
         return Err(ApiError::Malformed(expected));
     }
-    let Sessions { store, tell_webhook } = sessions.get_ref();
+    let Sessions { store, tell_webhook, .. } = sessions.get_ref();
     let ended = match tell_webhook {
         true => store.end_session_and_tell(&user).await,
         false => store.end_session(&user).await,

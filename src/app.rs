@@ -261,6 +261,7 @@ impl Application {
             factory: shelf.factory(),
             clock: options.clock.clone(),
             tell_webhook,
+            token: config.admin_token.clone(),
         };
         let mut admin = serve_admin(self.admin_listener, parts, &options.crash)?;
         let mut registries = Vec::new();

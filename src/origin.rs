@@ -1,20 +1,26 @@
 //! Whose pages may use the service: `Origin`, `Host`, and the client's address behind proxies.
 
 mod forwarded;
+mod host_port;
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use url::{Host, Url};
+use url::Url;
 
+pub use self::host_port::{HostPort, is_loopback, names_loopback};
 use crate::config::ProxyHeader;
+
+/// Longest origin, in bytes: a scheme, the longest name of DNS and a port. CORS says it again in the
+/// answer, and the buffer of an event stream's answer lives as long as the stream.
+pub const MAX_ORIGIN: usize = 320;
 
 /// The origins that may log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
     /// The host and port of the public URL, else of the request's `Host`.
     SameHost,
-    /// Any, `null` too.
+    /// Any of at most [`MAX_ORIGIN`] bytes, `null` too.
     Any,
     /// Exactly these.
     Listed(Vec<String>),
@@ -29,19 +35,7 @@ impl Origins {
         if text.trim() == "*" {
             return Ok(Self::Any);
         }
-        let listed = text.split(',').map(|part| {
-            let part = part.trim();
-            let url = Url::parse(part).map_err(|_| format!("'{part}' is not an origin"))?;
-            // `ascii_serialization` is what a browser sends; anything longer would never match.
-            let origin = url.origin().ascii_serialization();
-            if part == "*" || origin == "null" || !origin.eq_ignore_ascii_case(part) {
-                return Err(format!(
-                    "'{part}' is not an exact origin: scheme, host and port (unless it is the \
-                     scheme's default), nothing else"
-                ));
-            }
-            Ok(origin)
-        });
+        let listed = text.split(',').map(|part| listed(part.trim()));
         Ok(Self::Listed(listed.collect::<Result<_, _>>()?))
     }
 
@@ -55,56 +49,96 @@ impl Origins {
     pub fn allow(&self, origin: Option<&str>, host: Option<&str>, public: Option<&Url>) -> bool {
         let Some(origin) = origin else { return true };
         match self {
-            Self::Any => true,
+            Self::Any => origin.len() <= MAX_ORIGIN,
             Self::Listed(_) => self.list(origin),
             // What nearly every browser sends, told without taking two URLs apart.
             Self::SameHost if public.is_none() && is_same_text(origin, host) => true,
             Self::SameHost => {
-                let Ok(origin) = Url::parse(origin) else { return false };
-                let (Some(name), Some(port)) = (origin.host(), origin.port_or_known_default())
-                else {
-                    return false;
-                };
-                if let Some(public) = public {
-                    return public.host() == Some(name)
-                        && public.port_or_known_default() == Some(port);
-                }
+                let Some((scheme, origin)) = origin.split_once("://") else { return false };
                 // Behind a TLS proxy the scheme is unknown here: the origin's own decides what a
                 // missing port means.
-                host.and_then(|host| Url::parse(&format!("{}://{host}", origin.scheme())).ok())
-                    .is_some_and(|host| {
-                        host.host() == Some(name) && host.port_or_known_default() == Some(port)
-                    })
+                let scheme = scheme.to_ascii_lowercase();
+                let place = |text| {
+                    let text = HostPort::parse(text)?;
+                    text.host().zip(text.port_of(&scheme))
+                };
+                let Some((name, port)) = place(origin) else { return false };
+                match public {
+                    Some(public) => {
+                        public.host().is_some_and(|host| host == name)
+                            && public.port_or_known_default() == Some(port)
+                    }
+                    None => host.and_then(place) == Some((name, port)),
+                }
             }
         }
     }
 }
 
+/// One origin of the list, as browsers send it.
+fn listed(part: &str) -> Result<String, String> {
+    if part.contains('@') {
+        // Not repeated: what stands in front may be a password.
+        return Err("an origin is a scheme, a host and a port: it has no user and no '@'".into());
+    }
+    if part.contains('*') {
+        return Err(format!(
+            "'{part}' would match no page: there are no patterns. List each origin by itself, or \
+             write * alone for any"
+        ));
+    }
+    let Some((scheme, rest)) = part.split_once("://") else {
+        return Err(format!(
+            "'{part}' is not an origin: that is a scheme and a host, such as https://a.example, \
+             with a port unless it is the scheme's default"
+        ));
+    };
+    match &scheme.to_ascii_lowercase()[..] {
+        "http" | "https" => web_origin(part),
+        "ws" | "wss" => Err(format!(
+            "'{part}' would match no page: a page that opens a WebSocket has an origin that begins \
+             with https:// or http://"
+        )),
+        "file" | "data" | "blob" | "about" | "javascript" => Err(format!(
+            "'{part}' would match no page: the origin of such pages is 'null', which only * admits"
+        )),
+        lower => app_origin(part, scheme, lower, rest),
+    }
+}
+
+/// Of a page of the web.
+fn web_origin(part: &str) -> Result<String, String> {
+    let url = Url::parse(part).map_err(|_| format!("'{part}' is not an origin"))?;
+    // What a browser sends; anything longer would never match.
+    let origin = url.origin().ascii_serialization();
+    if !origin.eq_ignore_ascii_case(part) {
+        return Err(format!(
+            "'{part}' is not an exact origin: browsers send '{origin}'; write that"
+        ));
+    }
+    Ok(origin)
+}
+
+/// Of an app's or an extension's page: compared letter for letter, since no rule says what is the same.
+fn app_origin(part: &str, scheme: &str, lower: &str, rest: &str) -> Result<String, String> {
+    if scheme != lower {
+        return Err(format!("'{part}' would match no page: write the scheme as '{lower}://'"));
+    }
+    let is_scheme = lower.starts_with(|first: char| first.is_ascii_lowercase())
+        && lower.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    if !is_scheme || HostPort::parse(rest).is_none() || rest.ends_with(':') {
+        return Err(format!(
+            "'{part}' is not an exact origin: scheme and host such as capacitor://localhost, app://. \
+             or chrome-extension://<id>, nothing else"
+        ));
+    }
+    Ok(part.into())
+}
+
 /// Whether `origin` is a scheme in front of `host`, letter for letter, and both are plain.
 fn is_same_text(origin: &str, host: Option<&str>) -> bool {
     let after = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
-    let Some(host) = host.filter(|host| after == Some(host)) else { return false };
-    let (name, port) = host.rsplit_once(':').unwrap_or((host, "0"));
-    !name.is_empty() && name.bytes().all(plain) && port.parse::<u16>().is_ok()
-}
-
-/// The name in a `Host` header, without its port.
-pub fn host_name(host: &str) -> &str {
-    match host.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').map_or(rest, |(name, _)| name),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    }
-}
-
-/// Whether a name means this machine.
-pub fn is_loopback_host(name: &str) -> bool {
-    match Host::parse(name) {
-        Ok(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Ok(Host::Ipv4(ip)) => ip.is_loopback(),
-        Ok(Host::Ipv6(ip)) => ip.is_loopback(),
-        Err(_) => name.parse::<std::net::Ipv6Addr>().is_ok_and(|ip| ip.is_loopback()),
-    }
+    host.is_some_and(|host| after == Some(host) && HostPort::parse(host).is_some())
 }
 
 /// The client's address: the peer's, unless the peer is a trusted proxy; then the rightmost
@@ -145,10 +179,10 @@ mod tests {
 
     #[test]
     fn by_default_an_origin_must_be_of_the_same_host_and_port() {
-        let allow = |origin, host, public: Option<&str>| {
+        fn allow(origin: Option<&str>, host: Option<&str>, public: Option<&str>) -> bool {
             let public = public.map(|url| Url::parse(url).unwrap());
             Origins::SameHost.allow(origin, host, public.as_ref())
-        };
+        }
         assert!(allow(None, None, None));
         assert!(allow(Some("http://a.example"), Some("a.example"), None));
         assert!(allow(Some("https://a.example"), Some("a.example:443"), None));
@@ -160,6 +194,18 @@ mod tests {
         assert!(!allow(Some("http://a.example"), None, None));
         assert!(allow(Some("https://p.example"), Some("inner"), Some("https://p.example/base")));
         assert!(!allow(Some("https://inner"), Some("inner"), Some("https://p.example")));
+        assert!(allow(Some("https://[::1]:8443"), None, Some("https://[::1]:8443/base")));
+        for host in ["a.example:80evil.example", "a.example/", "user@a.example", "a.example?"] {
+            let origin = format!("http://{host}");
+            assert!(!allow(Some(&origin), Some(host), None), "{origin}");
+            assert!(!allow(Some(&origin), Some("a.example"), None), "{origin}");
+            assert!(!allow(Some("http://a.example"), Some(host), None), "{host}");
+            assert!(!allow(Some(&origin), None, Some("http://a.example")), "{origin}");
+        }
+        for scheme in ["ftp", "ws", "capacitor"] {
+            let origin = format!("{scheme}://localhost:80");
+            assert!(!allow(Some(&origin), Some("localhost:80"), None), "{origin}");
+        }
     }
 
     #[test]
@@ -170,9 +216,71 @@ mod tests {
         for origin in ["http://a.example", "https://a.example:444", "https://x.a.example", "null"] {
             assert!(!list.allow(Some(origin), Some("a.example"), None), "{origin}");
         }
-        assert!(Origins::parse("*").unwrap().allow(Some("null"), None, None));
+        let any = Origins::parse("*").unwrap();
+        assert!(any.allow(Some("null"), None, None));
+        let of = |length: usize| format!("https://{}", "a".repeat(length - 8));
+        assert!(any.allow(Some(&of(MAX_ORIGIN)), None, None));
+        assert!(!any.allow(Some(&of(MAX_ORIGIN + 1)), None, None));
         for wrong in ["a.example", "https://a.example/", "https://*.a.example,*", "null", ""] {
             assert!(Origins::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn origins_of_apps_and_extensions_are_compared_letter_for_letter() {
+        for origin in [
+            "capacitor://localhost",
+            "ionic://localhost",
+            "tauri://localhost",
+            "app://localhost",
+            "app://.",
+            "app://Bundle_1",
+            "capacitor://localhost:8100",
+            "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+            "moz-extension://1b9e0e6c-4b8e-4d51-a0c5-1f2d3c4b5a69",
+            "com.example.app+x://local.host",
+        ] {
+            let list = Origins::parse(&format!("https://a.example,{origin}")).expect(origin);
+            assert!(list.allow(Some(origin), None, None), "{origin}");
+            let changed = [
+                format!("{origin}/"),
+                format!("{origin}x"),
+                format!("{origin}:80"),
+                origin.to_uppercase(),
+                origin.replace("://", "://x."),
+                origin.replacen("://", ":", 1),
+                format!("x{origin}"),
+                format!(" {origin}"),
+            ];
+            for other in changed {
+                assert!(!list.allow(Some(&other), None, None), "{other}");
+            }
+        }
+        assert!(!Origins::parse("app://Bundle").unwrap().allow(Some("app://bundle"), None, None));
+    }
+
+    #[test]
+    fn an_origin_that_no_browser_sends_is_refused_and_the_refusal_says_what_to_write() {
+        for (wrong, help) in [
+            ("https://*.a.example", "there are no patterns"),
+            ("https://a.example,*", "there are no patterns"),
+            ("chrome-extension://*", "there are no patterns"),
+            ("https://a.example/", "browsers send 'https://a.example'"),
+            ("https://a.example:443", "browsers send 'https://a.example'"),
+            ("https://b\u{fc}cher.example", "browsers send 'https://xn--bcher-kva.example'"),
+            ("https://a.example/path?query", "browsers send 'https://a.example'"),
+            ("wss://a.example", "begins with https:// or http://"),
+            ("file://", "only * admits"),
+            ("Capacitor://localhost", "'capacitor://'"),
+            ("capacitor://localhost/", "scheme and host such as"),
+            ("app://", "scheme and host such as"),
+            ("chrome-extension://<id>", "scheme and host such as"),
+            ("https://user:hunter2@a.example", "no user"),
+            ("a.example", "not an origin"),
+        ] {
+            let error = Origins::parse(wrong).expect_err(wrong);
+            assert!(error.contains(help), "{wrong}: {error}");
+            assert!(!error.contains("hunter2"), "{error}");
         }
     }
 
@@ -200,15 +308,5 @@ mod tests {
         assert_eq!(key("2001:db8::1"), key("2001:db8::ffff"));
         assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
         assert_eq!(key("::ffff:1.2.3.4"), key("1.2.3.4"));
-    }
-
-    #[test]
-    fn names_of_this_machine_are_known() {
-        for host in ["localhost:8080", "127.0.0.1", "[::1]:80", "a.localhost"] {
-            assert!(is_loopback_host(host_name(host)), "{host}");
-        }
-        for host in ["evil.example", "127.0.0.1.evil.example", "10.0.0.1:8080"] {
-            assert!(!is_loopback_host(host_name(host)), "{host}");
-        }
     }
 }

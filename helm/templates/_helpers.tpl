@@ -68,6 +68,10 @@ app.kubernetes.io/component: trial-redis
 {{- end -}}
 {{- end -}}
 
+{{- define "scanlogin.adminTokenSecret" -}}
+{{- default (printf "%s-admin-token" (include "scanlogin.fullname" .)) .Values.adminToken.existingSecret -}}
+{{- end -}}
+
 {{- /*
 The mounted secrets: one entry each for the volume, the mount and the variable, so that the three cannot disagree.
 Files, not variables: an environment is inherited by every child and shown by `kubectl describe` and crash reports.
@@ -95,6 +99,7 @@ Files, not variables: an environment is inherited by every child and shown by `k
 {{- with .Values.token.webhook -}}{{- if .url -}}
 {{- $files = append $files (dict "variable" "SCANLOGIN_TOKEN_WEBHOOK_SECRET_FILE" "name" "token" "secret" .existingSecret "key" .key) -}}
 {{- end -}}{{- end -}}
+{{- $files = append $files (dict "variable" "SCANLOGIN_ADMIN_TOKEN_FILE" "name" "admin-token" "secret" (include "scanlogin.adminTokenSecret" .) "key" .Values.adminToken.key) -}}
 {{- with .Values.redis -}}
 {{- if .existingSecret -}}
 {{- $files = append $files (dict "variable" "SCANLOGIN_REDIS_URL_FILE" "name" "redis" "secret" .existingSecret "key" .key) -}}

@@ -19,8 +19,9 @@ use super::{
     threads::Shared,
 };
 use crate::{
-    admin::{self, Readiness},
+    admin::{self, Readiness, Sessions},
     clock::Clock,
+    config::{Secret, is_loopback_address},
     connection::{Bounded, GuardedStream, OpenConnections},
     crash::{Crash, Part},
     http,
@@ -91,6 +92,8 @@ pub(super) struct AdminParts {
     pub clock: Clock,
     /// Whether a webhook made the tokens that are revoked.
     pub tell_webhook: bool,
+    /// What `/revoke` demands.
+    pub token: Option<Secret>,
 }
 
 /// Serves the admin port on a thread of its own: what browsers do to theirs does not hold up a probe.
@@ -101,14 +104,19 @@ pub(super) fn serve_admin(
 ) -> io::Result<Acceptors> {
     let most = ADMIN_CONNECTIONS;
     let connections = Arc::new(OpenConnections::new(Port::Admin, most, parts.metrics.clone()));
+    let is_loopback = is_loopback_address(listener.local_addr()?);
     Acceptors::start(vec![listener], &connections, (Part::Admin, crash), move |stopping| {
-        let AdminParts { metrics, readiness, factory, clock, tell_webhook } = parts;
+        let AdminParts { metrics, readiness, factory, clock, tell_webhook, token } = parts;
         let store = factory.make(&metrics, &clock);
         let app = move || {
             let (metrics, readiness) = (metrics.clone(), readiness.clone());
-            let routes =
-                admin::routes(metrics, readiness, store.clone(), clock.clone(), tell_webhook);
-            App::new().configure(routes)
+            let (store, token) = (store.clone(), token.clone());
+            let sessions = Sessions { store, tell_webhook, token };
+            App::new()
+                .wrap(middleware::from_fn(move |request, next| {
+                    admin::guard(is_loopback, request, next)
+                }))
+                .configure(admin::routes(metrics, readiness, sessions, clock.clone()))
         };
         bounded(stopping).finish(Bounded::ordinary(map_config(app(), |()| AppConfig::default())))
     })

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
+use url::Url;
 
 use crate::{
     clock::Timestamp,
@@ -149,8 +150,11 @@ async fn of_demo(order: &TokenOrder, values: &Values) -> Result<String, TokenErr
         }
     }
     let away = |error: CallError| TokenError::NoKey(address, error);
-    let client = outgoing::client().map_err(|error| away(CallError::Invalid(error.to_string())))?;
-    let call = client.post(format!("http://{address}/demo/app-token"));
+    let invalid = |what: String| away(CallError::Invalid(what));
+    let url = Url::parse(&format!("http://{address}/demo/app-token"));
+    let url = url.map_err(|error| invalid(error.to_string()))?;
+    let client = outgoing::client(&url).map_err(|error| invalid(error.to_string()))?;
+    let call = client.post(url);
     let sent = call.json(&json!({ "user": order.user })).send().await;
     let body = match outgoing::body(sent, MAX_ANSWER).await {
         Ok(body) => body,

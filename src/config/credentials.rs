@@ -9,7 +9,7 @@ use super::{
     pem::{self, SigningKey, VerifyingKey},
     text::{self, quoted},
 };
-use crate::{keys::Entropy, origin::is_loopback_host};
+use crate::{keys::Entropy, origin::is_loopback};
 
 const APP_SECRET: &str = "SCANLOGIN_APP_JWT_SECRET";
 const APP_PREVIOUS: &str = "SCANLOGIN_APP_JWT_SECRET_PREVIOUS";
@@ -20,6 +20,7 @@ const TOKEN_PREVIOUS: &str = "SCANLOGIN_TOKEN_SECRET_PREVIOUS";
 const TOKEN_PRIVATE: &str = "SCANLOGIN_TOKEN_PRIVATE_KEY_FILE";
 const HOOK_URL: &str = "SCANLOGIN_TOKEN_WEBHOOK_URL";
 const HOOK_SECRET: &str = "SCANLOGIN_TOKEN_WEBHOOK_SECRET";
+const ADMIN_TOKEN: &str = "SCANLOGIN_ADMIN_TOKEN";
 
 /// How the app's own JWT is verified.
 #[derive(Clone, Debug)]
@@ -172,6 +173,18 @@ fn token(values: &Values) -> Result<Option<TokenKey>, ConfigError> {
     })
 }
 
+/// What `/revoke` demands.
+pub(super) fn admin_token(values: &Values) -> Result<Option<Secret>, ConfigError> {
+    let token = values.secret_bytes(ADMIN_TOKEN)?;
+    // RFC 6750, 2.1: what is anything else could not be sent.
+    let can_be_sent = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+    if token.as_ref().is_some_and(|token| !token.expose().iter().all(can_be_sent)) {
+        let what = "must be letters, digits and any of -._~+/= only: it is sent in a header";
+        return Err(ConfigError::new(ADMIN_TOKEN, what));
+    }
+    Ok(token)
+}
+
 /// A secret that only verifies: beside whatever is in use now, so that one can also leave secrets
 /// for keys without logging anybody out.
 fn previous(
@@ -219,7 +232,7 @@ fn outgoing_url(name: &'static str, text: &str) -> Result<Url, ConfigError> {
     }
     match url.scheme() {
         "https" => Ok(url),
-        "http" if url.host_str().is_some_and(is_loopback_host) => Ok(url),
+        "http" if url.host().is_some_and(|host| is_loopback(&host)) => Ok(url),
         "http" => Err(bad("must begin with https:// (http:// only for a loopback host)")),
         _ => Err(bad("must begin with https://")),
     }

@@ -33,7 +33,7 @@ use self::{credentials::Credentials, text::quoted};
 use crate::{
     keys::Entropy,
     login::{HistoryKey, MAX_CODES},
-    origin::{Origins, is_loopback_host},
+    origin::{HostPort, Origins, is_loopback},
 };
 
 /// Bytes that must not be seen.
@@ -68,6 +68,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Metrics and health.
     pub admin_listen: SocketAddr,
+    /// What `/revoke` demands; `None`: nothing.
+    pub admin_token: Option<Secret>,
     /// `None`: the embedded store.
     pub redis: Option<Redis>,
     /// Without a slash at its end.
@@ -171,6 +173,8 @@ impl Config {
         let demo = demo(values, redis.is_some(), &credentials, listen)?;
         let app_issuer = values.get("SCANLOGIN_APP_JWT_ISSUER")?;
         let app_audience = values.get("SCANLOGIN_APP_JWT_AUDIENCE")?;
+        let admin_listen = values.address("SCANLOGIN_ADMIN_LISTEN", "127.0.0.1:8081")?;
+        let admin_token = credentials::admin_token(values)?;
         let app_links = app_links::read(values)?;
         // All instances that share a token secret accept each other's demo users.
         let demo = demo.then(|| crate::tokens::demo_secret(credentials.token.root()));
@@ -178,7 +182,8 @@ impl Config {
         let history_key = HistoryKey::derive(credentials.token.root());
         let mut config = Self {
             listen,
-            admin_listen: values.address("SCANLOGIN_ADMIN_LISTEN", "127.0.0.1:8081")?,
+            admin_listen,
+            admin_token,
             redis,
             public_url,
             app_links,
@@ -255,8 +260,13 @@ impl Config {
 
     /// Whether the public listener can be reached from this machine only.
     pub fn listens_on_loopback(&self) -> bool {
-        self.listen.ip().to_canonical().is_loopback()
+        is_loopback_address(self.listen)
     }
+}
+
+/// Whether a listener there can be reached from this machine only.
+pub fn is_loopback_address(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }
 
 fn cores() -> u64 {
@@ -337,7 +347,7 @@ fn demo(
         Demo::ByItself
     };
     match demo {
-        Demo::ByItself => Ok(!redis && !credentials.any_given && listen.ip().is_loopback()),
+        Demo::ByItself => Ok(!redis && !credentials.any_given && is_loopback_address(listen)),
         Demo::False => Ok(false),
         Demo::Unsafe => Ok(true),
         Demo::True if credentials.app_given || redis => Err(ConfigError::new(
@@ -350,16 +360,13 @@ fn demo(
 }
 
 /// Whether a `Host` may be served by a loopback listener: a page elsewhere whose name is made to
-/// resolve to this machine (DNS rebinding) must not be.
-pub fn host_is_served(config: &Config, host: &str) -> bool {
+/// resolve to this machine (DNS rebinding) must not be. Who sends none is no browser.
+pub fn host_is_served(config: &Config, host: Option<&str>) -> bool {
+    let Some(host) = host else { return true };
     if !config.listens_on_loopback() || config.origins != Origins::SameHost {
         return true;
     }
-    let name = crate::origin::host_name(host);
-    is_loopback_host(name)
-        || config
-            .public_url
-            .as_ref()
-            .and_then(Url::host_str)
-            .is_some_and(|public| public.eq_ignore_ascii_case(name))
+    let Some(host) = HostPort::parse(host).and_then(|host| host.host()) else { return false };
+    let public = config.public_url.as_ref().and_then(Url::host);
+    is_loopback(&host) || public.is_some_and(|public| public == host)
 }

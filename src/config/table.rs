@@ -54,6 +54,12 @@ pub static SETTINGS: &[Setting] = &[
         "Where /metrics, /livez, /readyz and /revoke are; never on the public port",
     ),
     secret(
+        "SCANLOGIN_ADMIN_TOKEN",
+        "an-admin-token-of-32-bytes-or-more",
+        "What POST /revoke demands as `Authorization: Bearer`; without it, whoever reaches the admin \
+         port may end web logins",
+    ),
+    secret(
         "SCANLOGIN_REDIS_URL",
         "redis://127.0.0.1:6379/0",
         "The Redis that the instances share: redis://, rediss://, redis+sentinel://, redis+cluster:// \
@@ -234,7 +240,8 @@ pub static SETTINGS: &[Setting] = &[
         "SCANLOGIN_ALLOWED_ORIGINS",
         "the host of the public URL, else of the request",
         "https://www.example.com,https://shop.example.com",
-        "The origins whose pages may log in here, exact and comma-separated; * for any",
+        "The origins whose pages may log in here, exact and comma-separated, of apps and extensions \
+         too (capacitor://localhost, chrome-extension://<id>); * for any",
     ),
     open(
         "SCANLOGIN_TRUSTED_PROXIES",

@@ -8,16 +8,33 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use memchr::memmem;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     time::Instant,
 };
 
-use super::{Connection, SocketPlace, progress::Reading};
+use super::{Connection, SocketPlace, last_word, progress::Reading};
+use crate::error::ApiError;
 
 /// Bytes that are dropped at a time, on the stack.
 const DROPPED: usize = 2048;
+
+/// What actix-http answers with an empty 400: it has seen no request, and no handler does.
+const NO_REQUEST: ApiError =
+    ApiError::Malformed("No request of HTTP/1.1: a request line, exactly one Host, and headers");
+
+/// Where an empty 400 begins with which these bytes end: no handler of ours answers so.
+fn bare_400(bytes: &[u8]) -> Option<usize> {
+    if !bytes.ends_with(b"\r\n\r\n") {
+        return None;
+    }
+    let start = memmem::rfind(bytes, b"HTTP/1.")?;
+    let last = &bytes[start..];
+    let is_bare = last.get(8..13) == Some(b" 400 ");
+    memmem::find(last, b"\r\ncontent-length: 0\r\n").filter(|_| is_bare).map(|_| start)
+}
 
 /// A TCP connection whose bytes are watched.
 pub struct GuardedStream {
@@ -46,6 +63,20 @@ impl GuardedStream {
                 return Poll::Ready(Ok(()));
             }
         }
+    }
+
+    /// Writes what stands before `start`, and in place of the empty 400 behind it one that says what
+    /// was wrong.
+    fn poll_write_refusal(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+        start: usize,
+    ) -> Poll<io::Result<usize>> {
+        let refused = [&buf[..start], &last_word(&NO_REQUEST)].concat();
+        let written = ready!(Pin::new(&mut self.io).poll_write(cx, &refused))?;
+        // A client that leaves no room for so little has read none of what it was answered before.
+        Poll::Ready(Ok(if written < start { written } else { buf.len() }))
     }
 
     /// Says the last word, if there is one and the client takes it at once.
@@ -96,7 +127,10 @@ impl AsyncWrite for GuardedStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.io).poll_write(cx, buf);
+        let written = match bare_400(buf) {
+            None => Pin::new(&mut this.io).poll_write(cx, buf),
+            Some(start) => this.poll_write_refusal(cx, buf, start),
+        };
         let connection = &this.connection;
         match &written {
             Poll::Ready(Ok(_)) => {

@@ -73,7 +73,9 @@ impl Client {
     /// # Errors
     /// [`ApiError::Host`].
     pub fn check_host(&self, config: &Config) -> Result<(), ApiError> {
-        let host = self.text(header::HOST).unwrap_or_default();
+        // One that is no text is no name of ours.
+        let host = self.request.headers().get(header::HOST);
+        let host = host.map(|host| host.to_str().unwrap_or_default());
         if host_is_served(config, host) { Ok(()) } else { Err(ApiError::Host) }
     }
 

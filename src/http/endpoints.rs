@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use actix_web::{http::Method, web};
+use actix_web::{guard, http::Method, web};
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::{
@@ -20,8 +20,8 @@ pub(super) struct Endpoint {
     pub(super) path: &'static str,
     pub(super) cors: Pages,
     pub(super) calls: Vec<Call>,
-    /// The same as GET, without a body (RFC 9110, 9.3.2).
-    pub(super) head: Option<actix_web::Route>,
+    /// Whether HEAD is answered as GET, without a body (RFC 9110, 9.3.2): wherever GET only reads.
+    pub(super) head: bool,
 }
 
 /// Which pages elsewhere may call it.
@@ -62,7 +62,7 @@ pub(super) struct Call {
 
 impl Endpoint {
     fn at(path: &'static str) -> Self {
-        Self { path, cors: Pages::None, calls: Vec::new(), head: None }
+        Self { path, cors: Pages::None, calls: Vec::new(), head: false }
     }
 
     fn cors(mut self) -> Self {
@@ -75,13 +75,21 @@ impl Endpoint {
         self
     }
 
-    fn get(self, route: actix_web::Route, operation: impl Fn() -> Operation + 'static) -> Self {
-        self.call(Method::GET, route, operation)
+    /// GET and HEAD.
+    fn get(mut self, route: actix_web::Route, operation: impl Fn() -> Operation + 'static) -> Self {
+        self.head = true;
+        let route = route.guard(guard::Any(guard::Get()).or(guard::Head()));
+        self.calls.push(Call { method: Method::GET, route, operation: Box::new(operation) });
+        self
     }
 
-    fn head(mut self, route: actix_web::Route) -> Self {
-        self.head = Some(route.method(Method::HEAD));
-        self
+    /// GET that does something: HEAD must not.
+    fn get_only(
+        self,
+        route: actix_web::Route,
+        operation: impl Fn() -> Operation + 'static,
+    ) -> Self {
+        self.call(Method::GET, route, operation)
     }
 
     fn post(self, route: actix_web::Route, operation: impl Fn() -> Operation + 'static) -> Self {
@@ -107,7 +115,7 @@ impl Endpoint {
 /// All of them that are offered.
 pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
     let mut all = vec![
-        Endpoint::at("/ws").get(web::route().to(open), socket),
+        Endpoint::at("/ws").get_only(web::route().to(open), socket),
         Endpoint::at("/stream").cors().post(web::route().to(stream::stream), || {
             admits(Operation::new(Tag::Browser, "stream", "Wait for a login over an event stream"))
                 .json_body::<stream::OpenBody>()
@@ -224,7 +232,7 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
                 .without_body(304, "The one that is known already (`If-None-Match`)")
                 .refused(&[ApiError::Host])
         };
-        Endpoint::at(served.path).get(script::route(served), describe).head(script::route(served))
+        Endpoint::at(served.path).get(script::route(served), describe)
     }));
     if offered.ticket {
         all.push(Endpoint::at("/redeem").cookie().post(web::route().to(redeem::redeem), || {

@@ -49,9 +49,10 @@ pub use self::{
 use crate::{
     clock::Clock,
     config::{Config, Deliver},
-    connection::MAX_HEAD,
+    connection::{Connection, MAX_HEAD},
     error::ApiError,
     metrics::{Label, Metrics, Route, Status},
+    origin::HostPort,
     socket::{self, Worker},
     trace,
 };
@@ -81,19 +82,14 @@ pub fn routes(worker: &Rc<Worker>) -> impl FnOnce(&mut web::ServiceConfig) + use
             let methods: Vec<String> =
                 endpoint.calls.iter().map(|call| call.method.to_string()).collect();
             let mut methods = methods.join(", ");
-            let mut resource =
+            let resource =
                 endpoint.calls.into_iter().fold(resource, |all, call| all.route(call.route));
-            if let Some(head) = endpoint.head {
+            if endpoint.head {
                 methods.push_str(", HEAD");
-                resource = resource.route(head);
             }
             // RFC 9110, 15.5.6: a 405 must say which methods there are.
-            let resource = resource.default_service(web::to(move || {
-                let mut response = ApiError::NoSuchMethod.response();
-                let allow = HeaderValue::from_str(&methods).expect("names of methods");
-                response.headers_mut().insert(header::ALLOW, allow);
-                std::future::ready(response)
-            }));
+            let resource = resource
+                .default_service(web::to(move || std::future::ready(no_such_method(&methods))));
             match endpoint.cors {
                 Pages::None => config.service(resource),
                 Pages::Listed => config.service(resource.wrap(cors(settings.clone(), false))),
@@ -103,6 +99,14 @@ pub fn routes(worker: &Rc<Worker>) -> impl FnOnce(&mut web::ServiceConfig) + use
         }
         config.default_service(web::to(async || Err::<&str, _>(ApiError::NoSuchPath)));
     }
+}
+
+/// A 405 that names the methods that there are.
+pub fn no_such_method(methods: &str) -> HttpResponse {
+    let mut response = ApiError::NoSuchMethod.response();
+    let allow = HeaderValue::from_str(methods).expect("names of methods");
+    response.headers_mut().insert(header::ALLOW, allow);
+    response
 }
 
 /// The public port as OpenAPI 3.1.
@@ -138,12 +142,46 @@ fn cors(config: Arc<Config>, credentials: bool) -> Cors {
             let origin = origin.to_str().unwrap_or("null");
             config.origins.allow(Some(origin), host, config.public_url.as_ref())
         })
-        .allowed_methods(["GET", "POST", "DELETE"])
+        .allowed_methods(["GET", "HEAD", "POST", "DELETE"])
         .allowed_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
         .allowed_header(CLAIM_HEADER)
+        // What tracing and libraries add to a page's calls by themselves: without these, a page that
+        // traces could call nothing.
+        .allowed_headers(["traceparent", "tracestate", "baggage", "sentry-trace"])
+        .allowed_header("x-requested-with")
         .expose_headers([header::RETRY_AFTER])
         .max_age(600);
     if credentials { cors.supports_credentials() } else { cors }
+}
+
+/// Longest `Host`, in bytes: the longest name of DNS has 253.
+const MAX_HOST: usize = 255;
+
+/// A `Host` that another server on the path could read differently, or that would be kept with a
+/// waiting socket though no name is that long.
+pub const BAD_HOST: ApiError = ApiError::Malformed(
+    "Host must be one name or address, with a port or without, of at most 255 bytes",
+);
+
+/// Refuses heads that are too large, and what RFC 9112 (3.2) calls no `Host`. HTTP/1.1 without one
+/// never comes here; HTTP/1.0 may do without, as load balancers' checks do.
+///
+/// # Errors
+/// [`ApiError::HeadTooLarge`], [`BAD_HOST`].
+pub fn check_head(request: &ServiceRequest) -> Result<(), ApiError> {
+    if head_size(request) > MAX_HEAD {
+        return Err(ApiError::HeadTooLarge);
+    }
+    let Some(host) = request.headers().get(header::HOST) else { return Ok(()) };
+    let text = host.to_str().ok().filter(|text| text.len() <= MAX_HOST);
+    if text.and_then(HostPort::parse).is_some() {
+        return Ok(());
+    }
+    // Nothing behind it is a request to us.
+    if let Some(connection) = Connection::current() {
+        connection.close_after_answer();
+    }
+    Err(BAD_HOST)
 }
 
 fn head_size(request: &ServiceRequest) -> usize {
@@ -163,10 +201,9 @@ pub async fn around(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let start = clock.now();
-    let mut response = if head_size(&request) > MAX_HEAD {
-        request.into_response(ApiError::HeadTooLarge.response()).map_into_right_body()
-    } else {
-        next.call(request).await?.map_into_left_body()
+    let mut response = match check_head(&request) {
+        Ok(()) => next.call(request).await?.map_into_left_body(),
+        Err(error) => request.into_response(error.response()).map_into_right_body(),
     };
     if let Some(page) = refusal_as_page(&response) {
         response = response.into_response(page.map_into_right_body());

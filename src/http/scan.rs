@@ -2,7 +2,11 @@
 
 use std::{rc::Rc, time::Duration};
 
-use actix_web::{HttpMessage, HttpRequest, HttpResponse, http::header, web};
+use actix_web::{
+    HttpMessage, HttpRequest, HttpResponse,
+    http::{Method, header},
+    web,
+};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -259,7 +263,8 @@ pub(super) async fn outcome(
     worker: web::Data<Rc<Worker>>,
 ) -> Result<HttpResponse, ApiError> {
     let user = authenticated(&request, &worker).await?;
-    let wait = wait(&request)?;
+    // Who asks by HEAD is not told the state, and so has nothing to wait for.
+    let wait = wait(&request)?.filter(|_| request.method() != Method::HEAD);
     let claim = request.headers().get(CLAIM_HEADER).and_then(|value| value.to_str().ok());
     let claim = claim.ok_or(ApiError::Malformed("The header Scanlogin-Claim is missing"))?;
     let claim = Claim::parse(claim).map_err(|_| ApiError::UnknownKey)?;

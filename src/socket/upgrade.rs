@@ -10,7 +10,7 @@ use std::{cell::RefCell, fmt::Display, marker::PhantomData, rc::Rc};
 
 use actix_codec::{Encoder, Framed};
 use actix_http::{
-    ConnectionType, Request, Response, StatusCode,
+    ConnectionType, Method, Request, Response, StatusCode,
     body::{BodySize, BoxBody, MessageBody},
     h1,
 };
@@ -130,19 +130,24 @@ where
                 Ok(())
             });
         }
+        let is_head = *request.method() == Method::HEAD;
         let answer = self.0.call(request);
         Box::pin(async move {
             let response = match answer.await {
                 Ok(response) => response.into().map_into_boxed_body(),
                 Err(error) => error.into(),
             };
-            serve(response, framed).await;
+            serve(response, is_head, framed).await;
             Ok(())
         })
     }
 }
 
-async fn serve(mut response: Response<BoxBody>, framed: Framed<GuardedStream, h1::Codec>) {
+async fn serve(
+    mut response: Response<BoxBody>,
+    is_head: bool,
+    framed: Framed<GuardedStream, h1::Codec>,
+) {
     let hook =
         response.extensions().get::<UpgradeHook>().and_then(|hook| hook.0.borrow_mut().take());
     let parts = framed.into_parts();
@@ -164,7 +169,10 @@ async fn serve(mut response: Response<BoxBody>, framed: Framed<GuardedStream, h1
         };
         let head = (response, BodySize::Sized(body.len() as u64));
         if codec.encode(h1::Message::Item(head), &mut out).is_ok() {
-            out.extend_from_slice(&body);
+            // Of HEAD the answer has the length of a body, and none (RFC 9110, 9.3.2).
+            if !is_head {
+                out.extend_from_slice(&body);
+            }
             write_and_close(&io, &out).await;
         }
         return;

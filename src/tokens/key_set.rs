@@ -103,7 +103,7 @@ impl Fetcher {
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Result<Self, CallError> {
-        let client = outgoing::client().map_err(|e| CallError::Unreachable(e.to_string()))?;
+        let client = outgoing::client(&url).map_err(|e| CallError::Unreachable(e.to_string()))?;
         let (known, wanted) = (watch::Sender::default(), Arc::default());
         Ok(Self { url, client, metrics, clock, known, wanted, refresh })
     }

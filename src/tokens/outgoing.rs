@@ -1,8 +1,14 @@
 //! Calls that we make ourselves: to the app's key set, and to the webhook.
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use reqwest::{Client, Response, redirect::Policy};
+use url::{Host, Url};
+
+use crate::origin::is_loopback;
 
 /// How long a call may take in all (the webhook's is the contract's: issue 4, 3 s).
 pub const CALL_TIME: Duration = Duration::from_secs(3);
@@ -28,17 +34,45 @@ pub enum CallError {
     Invalid(String),
 }
 
-/// A client for such calls: system's certificate authorities, no redirects, [`CALL_TIME`].
+/// A client for calls to this address: system's certificate authorities, no redirects, [`CALL_TIME`],
+/// and the proxies of `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` but for what `NO_PROXY` names.
+///
+/// What is on this machine is called directly: a proxy elsewhere would find its own loopback there,
+/// and would be shown what was meant to stay here. No DNS is asked for a name under `localhost`
+/// (RFC 6761, 6.3): whoever answers could send it anywhere, and http is allowed for it.
 ///
 /// # Errors
 /// Where the system's certificate authorities cannot be read.
-pub fn client() -> Result<Client, reqwest::Error> {
-    Client::builder()
+pub fn client(url: &Url) -> Result<Client, reqwest::Error> {
+    let builder = Client::builder()
         .user_agent(concat!("scanlogin/", env!("CARGO_PKG_VERSION")))
         .redirect(Policy::none())
         .connect_timeout(CONNECT_TIME)
-        .timeout(CALL_TIME)
-        .build()
+        .timeout(CALL_TIME);
+    let here = match url.host() {
+        Some(host) if is_loopback(&host) || is_unspecified(&host) => host,
+        _ => return builder.build(),
+    };
+    let builder = builder.no_proxy();
+    match here {
+        Host::Domain(name) => builder.resolve_to_addrs(name, &LOOPBACK).build(),
+        Host::Ipv4(_) | Host::Ipv6(_) => builder.build(),
+    }
+}
+
+/// In the order in which they are tried; 0: the port of the URL.
+const LOOPBACK: [SocketAddr; 2] = [
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 0),
+];
+
+/// 0.0.0.0 or ::, where our own listener may be: connecting there stays on this machine.
+fn is_unspecified(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(_) => false,
+        Host::Ipv4(ip) => ip.is_unspecified(),
+        Host::Ipv6(ip) => ip.is_unspecified(),
+    }
 }
 
 /// The body of an answer with the status 200, of at most `most` bytes.

@@ -70,7 +70,8 @@ impl Webhook {
     ) -> Result<Option<Self>, CallError> {
         let TokenKey::Webhook(hook) = &config.token_keys.current else { return Ok(None) };
         Ok(Some(Self {
-            client: outgoing::client().map_err(|e| CallError::Unreachable(e.to_string()))?,
+            client: outgoing::client(&hook.url)
+                .map_err(|e| CallError::Unreachable(e.to_string()))?,
             url: hook.url.clone(),
             key: hmac::Key::new(hmac::HMAC_SHA256, hook.secret.expose()),
             ttl: config.token_ttl,

@@ -73,7 +73,7 @@ pub fn start(
     metrics: &Arc<Metrics>,
     clock: &Clock,
 ) -> Result<(Arc<Tracer>, Exporter), ExporterBuildError> {
-    let client = outgoing::client()
+    let client = outgoing::client(&config.endpoint)
         .map_err(|error| ExporterBuildError::InternalFailure(error.to_string()))?;
     let endpoint = format!("{}/v1/traces", config.endpoint.as_str().trim_end_matches('/'));
     let mut exporter = SpanExporter::builder()

@@ -53,7 +53,9 @@ story('the calls of an app and of a backend, as printed', { env: ANY_ORIGIN, emb
   assert.equal(loggedOut.code, 100);
 });
 
-story('seeing and ending a web login, as printed', { env: { ...ANY_ORIGIN, ...CONFIRM }, embed }, async ({ open, host, service }) => {
+const ADMIN_TOKEN = 'the-admin-token-of-these-tests-is-long-enough';
+
+story('seeing and ending a web login, as printed', { env: { ...ANY_ORIGIN, ...CONFIRM, SCANLOGIN_ADMIN_TOKEN: ADMIN_TOKEN }, embed }, async ({ open, host, service }) => {
   const APP_JWT = await appToken(service, 'alice');
   const here = [[SERVICE, service.origin], ['http://127.0.0.1:8081', service.admin]];
   const logIn = async () => {
@@ -70,7 +72,7 @@ story('seeing and ending a web login, as printed', { env: { ...ANY_ORIGIN, ...CO
   sameShape(shown, seen, `line ${end.line}`);
   assert.equal(ended.code, 100);
   await logIn();
-  await runAndCompare({ ...end, text: lines.slice(lines.findIndex((line) => line.includes('/revoke'))).join('\n') }, {}, here);
+  await runAndCompare({ ...end, text: lines.slice(lines.findIndex((line) => line.includes('/revoke'))).join('\n') }, { ADMIN_TOKEN }, here);
 });
 
 /** What a page and the service say on a socket, line by line as docs/protocol.md prints it. */

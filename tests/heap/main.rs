@@ -8,10 +8,12 @@
 #[expect(dead_code, unused_imports, reason = "the other tests' helpers: only some are used here")]
 mod helpers;
 
+mod heads;
 mod people;
 
 use std::{alloc::System, time::Duration};
 
+use heads::Line;
 use helpers::{RedisServer, Service, Settings};
 use people::{Browser, Phones, log_in};
 use scanlogin::{
@@ -19,6 +21,7 @@ use scanlogin::{
     clock::{Clock, Timestamp},
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Stats, StatsAlloc};
+use tokio::sync::Mutex;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -56,8 +59,88 @@ fn live(stats: &Stats) -> isize {
     stats.bytes_allocated as isize - stats.bytes_deallocated as isize + stats.bytes_reallocated
 }
 
+/// Whoever counts counts alone.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// Browsers of each kind whose heads are compared.
+const HEADS: usize = 100;
+/// Most bytes of live heap that a browser's head may leave with it while it waits, beside what a short
+/// one leaves: the name in the QR code's address, and what the phone is to be shown.
+const MOST_OF_A_HEAD: isize = 512;
+
+/// Heads as large as the service takes them: what stands behind the path, and lines. `number` makes
+/// each one another.
+fn large_heads(number: usize) -> [(&'static str, String, String); 8] {
+    let fill = format!("{number:04}").repeat(3500);
+    let short = format!("Host: a{number}.example\r\n");
+    let line = |name: &str| format!("{short}{name}: {fill}\r\n");
+    let many: String = (0..70).map(|i| format!("X-{i}-{number}: {}\r\n", &fill[..180])).collect();
+    [
+        ("Host", String::new(), format!("Host: {}.{}:8080\r\n", &fill[..60], &fill[..180])),
+        // As long as it may be: a longer one is refused.
+        ("Origin", String::new(), format!("{short}Origin: https://{}\r\n", &fill[..300])),
+        ("User-Agent", String::new(), line("User-Agent")),
+        ("Cookie", String::new(), line("Cookie")),
+        ("Authorization", String::new(), line("Authorization")),
+        ("X-Forwarded-For", String::new(), line("X-Forwarded-For")),
+        ("many lines", String::new(), format!("{short}{many}")),
+        ("query", format!("?{fill}"), short),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_browser_sent_to_be_let_in_does_not_stay_while_it_waits() {
+    let _alone = ALONE.lock().await;
+    // Facts are kept, any page may wait, and names are the browsers' own.
+    let settings = Settings::embedded().with("WORKERS", "1").with("LOG", "warn");
+    let settings = settings.with("CONFIRM", "required").with("ALLOWED_ORIGINS", "*");
+    let measure = async |line: Line, name: &str, head: &dyn Fn(usize) -> (String, String)| {
+        // One for each kind: tables grow by leaps.
+        let service = Service::start(settings.clone()).await;
+        let open = |number| {
+            let (end, lines) = head(number);
+            line.open(service.address, &end, &lines)
+        };
+        let _first = open(HEADS);
+        let before = quiet().await;
+        let waiting: Vec<_> = (0..HEADS).map(open).collect();
+        let after = quiet().await;
+        drop(waiting);
+        // Not `live`, which counts what grew in place a second time: these clients make texts.
+        let held =
+            |stats: &Stats| stats.bytes_allocated as isize - stats.bytes_deallocated as isize;
+        let bytes = (held(&after) - held(&before)) / HEADS as isize;
+        eprintln!("{line:?}, {name}: {bytes} bytes");
+        bytes
+    };
+    let mut wrong = Vec::new();
+    for line in Line::ALL {
+        let short = |number| (String::new(), format!("Host: a{number}.example\r\n"));
+        let short = measure(line, "short", &short).await;
+        for kind in 0..large_heads(0).len() {
+            let name = large_heads(0)[kind].0;
+            let head = |number| {
+                let (_, end, lines) = large_heads(number)[kind].clone();
+                (end, lines)
+            };
+            let bytes = measure(line, name, &head).await;
+            let most = match line {
+                Line::Plain | Line::Json => MOST_OF_A_HEAD,
+                // actix-http reads into a buffer that grows with the head and stays with the
+                // connection, which goes on with HTTP.
+                Line::Stream => MOST_OF_A_HEAD + 8 * 1024,
+            };
+            if bytes > short + most {
+                wrong.push(format!("{line:?} {name}: {bytes} bytes, {short} of a short head"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_waiting_browser_a_ping_and_a_login_need_no_more_heap_than_they_did() {
+    let _alone = ALONE.lock().await;
     let redis = RedisServer::start().await;
     let clock = Clock::manual(Timestamp::from_micros(1_795_000_000_000_000));
     let options = Options { clock: clock.clone(), ..Options::default() };

@@ -1,6 +1,7 @@
 //! The service as its users have it: real sockets, a real redis-server of each test's own.
 
 mod acknowledgement;
+mod admin_port;
 mod app_links;
 mod attacks;
 mod clocks;
@@ -14,6 +15,7 @@ mod conformance;
 mod connections;
 mod economy;
 mod faults;
+mod heads;
 mod helpers;
 mod http_api;
 mod journal;
@@ -21,6 +23,7 @@ mod limits;
 mod login_flow;
 mod logs_and_metrics;
 mod openapi;
+mod outgoing;
 mod pages;
 mod race;
 mod readme;

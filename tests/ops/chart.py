@@ -1,8 +1,10 @@
 """The Helm chart, rendered by a real helm for every value case."""
 
+import base64
 import difflib
 import filecmp
 import functools
+import http.server
 import json
 import os
 import pathlib
@@ -10,6 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 
 import kubernetes_validate
 import yaml
@@ -54,7 +57,8 @@ def objects(root, case):
 
 
 def golden_text(text):
-    """Without what is compared elsewhere, byte for byte: the dashboards and the rules."""
+    """Without what is random, and what is compared elsewhere, byte for byte: the dashboards and the rules."""
+    text = re.sub(r"(kind: Secret\n(?:.*\n)*?data:\n  \S+: )\"\w{60,}={0,2}\"", r'\1"(made anew)"', text)
     text = re.sub(r"(  scanlogin-[a-z]+\.json): \|-\n(?:    .*\n|\n)+", r"\1: (dashboards/)\n", text)
     return re.sub(r"(kind: PrometheusRule\n(?:.*\n)*?spec:\n)(?:  .*\n|\n)+", r"\1  (dashboards/rules.yaml)\n", text)
 
@@ -107,7 +111,9 @@ def renders(root):
             "liveness asks /livez only": container["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "admin"},
             "readiness asks /readyz": container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "admin"},
             "every named file is mounted": {e["value"] for e in container["env"]} == mounted,
-            "no Secret is made": not any(o["kind"] == "Secret" for o in found),
+            "no Secret is made but the admin token": made_secrets(found) == ([] if case_name(case) == "full" else [f"{deployment['metadata']['name']}-admin-token"]),
+            "the admin token is asked for": any(e["name"] == "SCANLOGIN_ADMIN_TOKEN_FILE" for e in container["env"]),
+            "the admin port is for whom the policy names": all(named(peer) for peer in admin_peers(found, deployment)),
             "the pod restarts with its configuration": "checksum/config" in deployment["spec"]["template"]["metadata"]["annotations"],
             "the image names its user": pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["runAsUser"] > 0,
             "the public Service does not carry the admin port": all(
@@ -117,7 +123,97 @@ def renders(root):
         wrong = [fact for fact, holds in facts.items() if not holds]
         yield f"facts of {case_name(case)}", ", ".join(wrong) or None
     confirm = yaml.safe_load((root / "helm/values.yaml").read_text())["config"]["confirm"]
+    peers = yaml.safe_load((root / "helm/values.yaml").read_text())["networkPolicy"]["adminFrom"]
+    by_name = [{"namespaceSelector", "podSelector"} == set(peer) and named(peer) for peer in peers]
+    yield "one Prometheus is named by default, by namespace and label", None if by_name == [True] else f"{peers}"
     yield "confirmation is required by default", None if confirm == "required" else f"it is {confirm}"
+
+
+def made_secrets(found):
+    """Their names; each must hold one value that is long enough for the service."""
+    made = [o for o in found if o["kind"] == "Secret"]
+    assert all([len(base64.b64decode(value)) >= 32 for value in o["data"].values()] == [True] for o in made), made
+    return [o["metadata"]["name"] for o in made]
+
+
+def admin_peers(found, deployment):
+    """Who the NetworkPolicy lets at the admin port; a rule without `from` is everybody."""
+    policy = next(o for o in found if o["kind"] == "NetworkPolicy" and o["metadata"]["name"] == deployment["metadata"]["name"])
+    rules = [rule for rule in policy["spec"]["ingress"] if any(port["port"] == "admin" for port in rule["ports"])]
+    return [peer for rule in rules for peer in rule.get("from", [{}])]
+
+
+def named(peer):
+    """Whether it is some and not all: an empty selector selects everything."""
+    selectors = [peer[kind] for kind in ("namespaceSelector", "podSelector") if kind in peer]
+    return "ipBlock" in peer or (bool(selectors) and all(selector for selector in selectors))
+
+
+def plural(kind):
+    name = kind.lower()
+    return name[:-1] + "ies" if name.endswith("y") else name + "s"
+
+
+class Cluster(http.server.BaseHTTPRequestHandler):
+    """As much of a Kubernetes API as helm asks before an upgrade: which kinds there are, and what became of a Secret."""
+
+    kinds = ()  # (apiVersion, kind)
+    secret = None
+
+    def do_GET(self):
+        path = self.path.split("?")[0]
+        versions = {version for version, _ in self.kinds} - {"v1"}
+        groups = [
+            {"name": version.split("/")[0], "versions": [{"groupVersion": version, "version": version.split("/")[1]}]}
+            for version in sorted(versions)]
+        answers = {
+            "/version": {"major": "1", "minor": "35", "gitVersion": "v1.35.0"},
+            "/api": {"kind": "APIVersions", "versions": ["v1"]},
+            "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups},
+        }
+        for version in versions | {"v1"}:
+            kinds = sorted(kind for of, kind in self.kinds if of == version)
+            answers["/api/v1" if version == "v1" else f"/apis/{version}"] = {"kind": "APIResourceList", "groupVersion": version, "resources": [
+                {"name": plural(kind), "namespaced": True, "kind": kind, "verbs": ["get", "list"]} for kind in kinds]}
+        if self.secret:
+            answers[f"/api/v1/namespaces/login/secrets/{self.secret['metadata']['name']}"] = self.secret
+        found = answers.get(path)
+        body = json.dumps(found or {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404})
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_):
+        pass
+
+
+def kept(root):
+    """An upgrade keeps the admin token that an installation has made."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Cluster)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def token():
+        result = helm(
+            "template", "rel", str(root / "helm"), "--namespace", "login", "--values", str(root / "helm/ci/minimal-values.yaml"),
+            "--dry-run=server", "--disable-openapi-validation", "--kubeconfig", os.devnull, "--kube-apiserver", f"http://127.0.0.1:{server.server_port}")
+        if result.returncode:
+            raise RuntimeError(result.stderr)
+        return next(o for o in yaml.safe_load_all(result.stdout) if o and o["kind"] == "Secret")
+
+    try:
+        Cluster.kinds = {(o["apiVersion"], o["kind"]) for o in objects(root, root / "helm/ci/minimal-values.yaml")}
+        Cluster.secret = None
+        first, other = token(), token()
+        yield "an installation makes a token of its own", None if first["data"] != other["data"] else "two are the same"
+        # As an installation marks what is its own.
+        first["metadata"]["annotations"] = {"meta.helm.sh/release-name": "rel", "meta.helm.sh/release-namespace": "login"}
+        Cluster.secret = first
+        again = token()
+        yield "an upgrade keeps the token", None if again["data"] == first["data"] else f"{first['data']} became {again['data']}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def manifests(root):
@@ -196,6 +292,9 @@ REFUSED = [
     ("config.publicUrl=login.example.com", "publicUrl"),
     ("config.publicUrl=https://login.example.com/#x", "publicUrl"),
     ("config.allowedOrigins={https://www.example.com/path}", "allowedOrigins"),
+    ("config.allowedOrigins={https://*.example.com}", "allowedOrigins"),
+    ("config.allowedOrigins={chrome-extension://*}", "allowedOrigins"),
+    ("config.allowedOrigins={capacitor://localhost/}", "allowedOrigins"),
     ("config.trustedProxies={10.0.0.0/33}", "trustedProxies"),
     ("config.trustedProxies={nginx}", "trustedProxies"),
     ("config.proxyHeader=x-real-ip", "proxyHeader"),
@@ -224,6 +323,8 @@ REFUSED = [
     ("token.secret.existingSecret=,token.webhook.url=https://t.example.com/,token.webhook.existingSecret=hook,"
      "token.previousSecret.existingSecret=before", "the webhook's tokens are its own"),
     ("appJwt.previousSecret.value=hunter2", "value"),
+    ("adminToken.value=hunter2", "value"),
+    ("adminToken.existingSecret=Not_A_Name", "existingSecret"),
     ("redis.url=redis://:secret@redis:6379", "url"),
     ("redis.prefix=a{b}", "prefix"),
     ("redis.existingSecret=", "embedded one"),
@@ -313,9 +414,10 @@ def commented(root):
 def notes(root):
     """NOTES.txt is rendered on install only; a dry run without a cluster shows it."""
     expected = {
-        "minimal": ["rollout status deployment/rel-scanlogin", "wss://login.example.com/ws", "Nothing scrapes"],
-        "trial-redis": ["Its restart logs everybody out", "config.publicUrl is empty", "config.confirm is off"],
-        "full": ["deployment/login"],
+        "minimal": ["rollout status deployment/rel-scanlogin", "wss://login.example.com/ws", "Nothing scrapes",
+                    "get secret rel-scanlogin-admin-token -o jsonpath='{.data.admin-token}'"],
+        "trial-redis": ["app.kubernetes.io/name: prometheus", "Its restart logs everybody out", "config.publicUrl is empty", "config.confirm is off"],
+        "full": ["deployment/login", "get secret operators -o jsonpath='{.data.revoke}'"],
     }
     for name, phrases in expected.items():
         result = helm("install", "rel", str(root / "helm"), "--namespace", "login", "--dry-run=client", "--values", str(root / f"helm/ci/{name}-values.yaml"))
@@ -354,4 +456,4 @@ def security(root):
         yield from scan("kubernetes", "--directory", directory)
 
 
-CHECKS = [lint, renders, manifests, golden, copied, variables, refusals, schema_covers, commented, notes, security]
+CHECKS = [lint, renders, kept, manifests, golden, copied, variables, refusals, schema_covers, commented, notes, security]

@@ -2,7 +2,7 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use crate::error::ApiError;
+use crate::{error::ApiError, http::BAD_HOST};
 
 /// Writes a type's schema, or a reference to it.
 pub(in crate::http) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
@@ -129,7 +129,7 @@ impl Operation {
             body: None,
             successes: Vec::new(),
             // Before any route is looked at.
-            refusals: vec![ApiError::HeadTooLarge],
+            refusals: vec![ApiError::HeadTooLarge, BAD_HOST],
         }
     }
 

@@ -15,10 +15,11 @@ const DESCRIPTION: &str = "A browser opens `/ws` and shows the key that it gets 
      Every JSON answer has `code` and `msg`. Every answer has `X-Content-Type-Options`, \
      `Referrer-Policy`, `Content-Security-Policy` and `Cross-Origin-Resource-Policy`. A path that \
      does not exist is answered 404 with code -5, a method that a path does not take 405 with code \
-     -5 and `Allow`, a CORS preflight 200, or 400 where the origin is not listed. What is not HTTP \
-     is answered 400 without a body, a request's line and headers 408 that are not complete within \
-     5 s, and 431 that are over 16 KiB; the connection ends then. A GET whose `Accept` prefers \
-     `text/html` to `application/json` gets a refusal as a page.";
+     -5 and `Allow`, a CORS preflight 200, or 400 where the origin is not listed. HEAD is answered as \
+     GET, without a body, wherever GET only reads. What is not HTTP, or is HTTP/1.1 without exactly \
+     one `Host` of at most 255 bytes, is answered 400 with code -5, a request's line and headers 408 \
+     that are not complete within 5 s, and 431 that are over 16 KiB; the connection ends then. A GET \
+     whose `Accept` prefers `text/html` to `application/json` gets a refusal as a page.";
 
 /// The document for these endpoints.
 pub(in crate::http) fn document(endpoints: &[Endpoint]) -> Value {
@@ -35,7 +36,7 @@ pub(in crate::http) fn document(endpoints: &[Endpoint]) -> Value {
             (call.method.as_str().to_ascii_lowercase(), operation)
         });
         let mut operations: Map<String, Value> = operations.collect();
-        if endpoint.head.is_some()
+        if endpoint.head
             && let Some(get) = operations.get("get")
         {
             operations.insert("head".into(), head(get));
@@ -68,6 +69,10 @@ fn head(get: &Value) -> Value {
     let mut head = get.clone();
     let id = get["operationId"].as_str().unwrap_or_default();
     head["operationId"] = format!("{id} (head)").into();
+    // It never waits: nobody is told what it waited for.
+    if let Some(parameters) = head.get_mut("parameters").and_then(Value::as_array_mut) {
+        parameters.retain(|parameter| parameter["name"] != "wait");
+    }
     for answer in head["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
         answer.as_object_mut().map(|answer| answer.remove("content"));
     }

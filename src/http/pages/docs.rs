@@ -60,17 +60,17 @@ impl Call<'_> {
 fn whole(document: &Value, order: &[&str]) -> String {
     let empty = Map::new();
     let paths = document["paths"].as_object().unwrap_or(&empty);
-    let mut calls: Vec<Call<'_>> = paths
-        .iter()
-        .flat_map(|(path, methods)| {
-            let methods = methods.as_object().into_iter().flatten();
-            methods.map(move |(method, operation)| Call {
-                method: method.to_uppercase(),
-                path,
-                operation,
+    let mut calls: Vec<Call<'_>> =
+        paths
+            .iter()
+            .flat_map(|(path, methods)| {
+                let methods = methods.as_object().into_iter().flatten();
+                // Said once, at the top.
+                methods.filter(|(method, _)| *method != "head").map(move |(method, operation)| {
+                    Call { method: method.to_uppercase(), path, operation }
+                })
             })
-        })
-        .collect();
+            .collect();
     calls.sort_by_key(|call| order.iter().position(|path| *path == call.path));
     let tags = document["tags"].as_array().cloned().unwrap_or_default();
     let of = |tag: &Value| -> Vec<&Call<'_>> {
@@ -180,7 +180,6 @@ fn curl(document: &Value, call: &Call<'_>) -> String {
     match call.method.as_str() {
         "GET" => {}
         "POST" if !call.operation["requestBody"].is_null() => {}
-        "HEAD" => line.push_str(" --head"),
         method => {
             let _ = write!(line, " -X {method}");
         }

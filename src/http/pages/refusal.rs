@@ -47,10 +47,12 @@ pub(in crate::http) fn refusal(
     };
     // In front of our paths, where a proxy has put something there.
     let base = config.public_url.as_ref().map_or("", |url| url.path().trim_end_matches('/'));
+    // A page that nobody sees is as long as the one that GET shows.
+    let method = if *request.method() == Method::HEAD { &Method::GET } else { request.method() };
     let allow = headers.get(header::ALLOW).and_then(|value| value.to_str().ok());
     let content = html! {
         h1 { (title) }
-        p.lead { code { (request.method()) " " (request.path()) } ": " (wire.msg) "." }
+        p.lead { code { (method) " " (request.path()) } ": " (wire.msg) "." }
         (help(error, allow))
         p {
             @if config.demo.is_some() { a href={ (base) "/" } { "The demo" } " · " }

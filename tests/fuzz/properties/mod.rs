@@ -11,7 +11,7 @@ mod tokens;
 use scanlogin::{
     http::body,
     keys::{Claim, Key, LoginId, MAX_TEXT, Resume},
-    origin::{Origins, host_name, is_loopback_host},
+    origin::{HostPort, Origins, names_loopback},
     protocol::ClientMessage,
 };
 
@@ -81,5 +81,18 @@ pub(crate) fn headers(data: &[u8]) {
     let listed = Origins::parse("https://a.example").expect("a list");
     assert_eq!(listed.allow(Some(origin), Some(host), None), origin == "https://a.example");
     let _ = Origins::parse(origin);
-    let _ = is_loopback_host(host_name(host));
+    // A `Host` is all of its bytes: behind a scheme it makes a URL of that host and port alone.
+    if let Some(read) = HostPort::parse(host) {
+        if let (Some(name), Ok(url)) = (read.host(), format!("http://{host}/").parse::<url::Url>())
+        {
+            assert_eq!(
+                (url.host().map(|host| host.to_owned()), url.path()),
+                (Some(name), "/"),
+                "{host}"
+            );
+            assert_eq!(url.port_or_known_default(), read.port_of("http"), "{host}");
+        }
+    } else {
+        assert!(!names_loopback(host), "{host}");
+    }
 }

@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 use crate::helpers::{Browser, Phone, Settings, phone::now};
 
 /// The claims of an app token that is good for ten minutes.
-fn claims(user: &str) -> Value {
+pub(crate) fn claims(user: &str) -> Value {
     json!({ "sub": user, "exp": now() + 600 })
 }
 
 /// The settings without any way to verify the app's tokens.
-fn no_app_key() -> Settings {
+pub(crate) fn no_app_key() -> Settings {
     Settings::embedded().without("APP_JWT_SECRET")
 }
 

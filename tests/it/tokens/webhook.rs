@@ -14,7 +14,7 @@ use crate::helpers::{
 };
 
 pub(super) const SECRET: &str = "the-webhook-secret-of-these-tests-is-long-enough";
-pub(super) const PATH: &str = "/tokens";
+pub(crate) const PATH: &str = "/tokens";
 
 /// A server that makes tokens from its user's name.
 pub(crate) async fn maker() -> Upstream {
