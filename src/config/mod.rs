@@ -125,6 +125,8 @@ pub struct Config {
     pub connects_per_minute: Option<NonZeroU32>,
     /// Scans per user; `None`: unlimited.
     pub scans_per_minute: Option<NonZeroU32>,
+    /// Forged tokens per client address; `None`: unlimited.
+    pub bad_tokens_per_minute: Option<NonZeroU32>,
     /// Logins of one user that may wait for a confirmation at once; `None`: unlimited.
     pub claims_per_user: Option<NonZeroU32>,
     /// The time over which waiting browsers are sent elsewhere.
@@ -258,6 +260,11 @@ impl Config {
             scans_per_minute: NonZeroU32::new(values.number(
                 "SCANLOGIN_SCANS_PER_MINUTE",
                 30,
+                0..=100_000_000,
+            )? as u32),
+            bad_tokens_per_minute: NonZeroU32::new(values.number(
+                "SCANLOGIN_BAD_TOKENS_PER_MINUTE",
+                600,
                 0..=100_000_000,
             )? as u32),
             claims_per_user: NonZeroU32::new(values.number(

@@ -275,6 +275,13 @@ pub static SETTINGS: &[Setting] = &[
         "Scans, confirmations and denials per user and instance; 0 = unlimited",
     ),
     open(
+        "SCANLOGIN_BAD_TOKENS_PER_MINUTE",
+        "600",
+        "600",
+        "Calls with a token that nobody has signed who may, per client address (IPv6: per /64) and \
+         instance; past it 429 instead of 401, good tokens go on; 0 = unlimited",
+    ),
+    open(
         "SCANLOGIN_CLAIMS_PER_USER",
         "5",
         "5",

@@ -172,6 +172,7 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
                 .parameter(Place::Header, CLAIM_HEADER, true, "What /scan answered", claim)
                 .answers::<answers::Receipt>("The receipt")
                 .refused(&[ApiError::UnknownKey, ApiError::NotYours, ApiError::Crowded])
+                .refused(&[ApiError::TooManyHeld, ApiError::Limited(Duration::from_secs(1))])
                 .refused(&[ApiError::StoreAway, ApiError::KeysAway])
         }),
         Endpoint::at("/weblogin")
@@ -290,12 +291,14 @@ fn web_tokens() -> [Endpoint; 2] {
                 .auth(Auth::WebToken)
                 .answers::<answers::Verified>("It is")
                 .refused(&[ApiError::StoreAway, ApiError::NoSuchPath])
+                .refused(&[ApiError::Limited(Duration::from_secs(1))])
         }),
         Endpoint::at("/logout").cookie().post(web::route().to(verify::logout), || {
             called_by_page(Operation::new(Tag::Backend, "logout", "Make a web token worth nothing"))
                 .auth(Auth::WebToken)
                 .answers::<answers::LoggedOut>("Logged out")
                 .refused(&[ApiError::StoreAway, ApiError::NoSuchPath])
+                .refused(&[ApiError::Limited(Duration::from_secs(1))])
         }),
     ]
 }

@@ -9,6 +9,7 @@ pub mod client;
 mod cookie;
 mod demo;
 mod endpoints;
+mod held;
 mod limits;
 mod openapi;
 mod pages;
@@ -43,6 +44,7 @@ use self::client::Client;
 use self::endpoints::{Offered, Pages};
 pub use self::{
     claims::OpenClaims,
+    held::{MOST_HELD, SharedLooks},
     limits::{Limit, Limits},
     scan::CLAIM_HEADER,
 };

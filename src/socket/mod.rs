@@ -38,7 +38,7 @@ use crate::{
     connection::{AddressPermit, Connection, OpenConnections},
     crash::Crash,
     error::ApiError,
-    http::{Limits, client::Client},
+    http::{Limits, SharedLooks, client::Client},
     journal::Journal,
     keys::{Entropy, LoginId, Seed},
     login::{Because, CONFIRM, Facts, Held, Protocol, Windows, hashes},
@@ -76,6 +76,8 @@ pub struct Worker {
     pub background: Arc<Background>,
     /// What one address or user may do.
     pub limits: Arc<Limits>,
+    /// What held calls look at together.
+    pub looks: SharedLooks,
     /// Who phones are.
     pub app_auth: Arc<AppAuth>,
     /// Makes web tokens.

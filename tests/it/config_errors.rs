@@ -95,6 +95,7 @@ async fn each_wrong_value_names_its_variable_what_was_wrong_and_an_example() {
         ("MAX_WAITING", "0", "1 to"),
         ("CONNECTS_PER_MINUTE", "-1", "whole number"),
         ("SCANS_PER_MINUTE", "many", "whole number"),
+        ("BAD_TOKENS_PER_MINUTE", "-1", "whole number"),
         ("CLAIMS_PER_USER", "1001", "0 to 1000"),
         ("DRAIN_SECONDS", "3601", "0 to 3600"),
         ("WORKERS", "0", "1 to"),

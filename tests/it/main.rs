@@ -11,6 +11,7 @@ mod conformance;
 mod connections;
 mod economy;
 mod faults;
+mod held;
 mod helpers;
 mod http_api;
 mod journal;
