@@ -70,6 +70,8 @@ pub enum ApiError {
     Draining,
     /// The claim belongs to another user.
     NotYours,
+    /// The ticket belongs to another browser.
+    OtherBrowser,
     /// Not the number that the browser shows.
     WrongNumber {
         /// How often the person may still try.
@@ -181,6 +183,12 @@ impl ApiError {
                 (StatusCode::SERVICE_UNAVAILABLE, -6, "This instance is about to stop: try again")
             }
             Self::NotYours => (StatusCode::FORBIDDEN, -7, "The claim belongs to another user"),
+            Self::OtherBrowser => (
+                StatusCode::FORBIDDEN,
+                -7,
+                "The ticket is for the browser that asked for the login: redeem it there, with its \
+                 cookies",
+            ),
             Self::WrongNumber { .. } => {
                 (StatusCode::FORBIDDEN, -7, "Not the number that the browser shows")
             }

@@ -107,6 +107,8 @@ pub struct Config {
     pub confirm: Confirm,
     /// The token itself, or a ticket.
     pub deliver: Deliver,
+    /// Whether a ticket is good in the browser alone that asked for the login.
+    pub ticket_binding: bool,
     /// Number matching.
     pub match_when: MatchWhen,
     /// The key of what is remembered of users.
@@ -237,6 +239,8 @@ impl Config {
             match_when,
             history_key,
             deliver,
+            ticket_binding: values
+                .choice("SCANLOGIN_TICKET_BINDING", &[("on", true), ("off", false)])?,
             origins,
             trusted_proxies: proxies::trusted(values)?,
             proxy_header: values.choice(
@@ -289,6 +293,11 @@ impl Config {
             secrets_made_up: !credentials.any_given,
             warnings,
         })
+    }
+
+    /// Whether logins belong to the browser that asked, and browsers have a cookie to be known by.
+    pub fn binds_browsers(&self) -> bool {
+        self.deliver == Deliver::Ticket && self.ticket_binding
     }
 
     /// Whether the public listener can be reached from this machine only.

@@ -223,6 +223,14 @@ pub static SETTINGS: &[Setting] = &[
          which sets a cookie that no script can read; needs SCANLOGIN_ALLOWED_ORIGINS)",
     ),
     open(
+        "SCANLOGIN_TICKET_BINDING",
+        "on",
+        "off",
+        "Whether a ticket is good only in the browser that asked for the login, which is known by a \
+         cookie: on, off (where cookies cannot come along: a server redeems, or the page is on \
+         another site than this service)",
+    ),
+    open(
         "SCANLOGIN_MATCH",
         "off",
         "risky",

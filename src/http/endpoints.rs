@@ -33,6 +33,9 @@ pub(super) enum Pages {
     Listed,
     /// The same, with the browser's cookie where there is one.
     WithCookie,
+    /// The same, whether there is one or not: a page that sends cookies along cannot know, and its
+    /// browser refuses the answer of a service that does not expect them.
+    MayHaveCookie,
 }
 
 /// What not every instance serves.
@@ -75,6 +78,11 @@ impl Endpoint {
         self
     }
 
+    fn maybe_cookie(mut self) -> Self {
+        self.cors = Pages::MayHaveCookie;
+        self
+    }
+
     fn get(self, route: actix_web::Route, operation: impl Fn() -> Operation + 'static) -> Self {
         self.call(Method::GET, route, operation)
     }
@@ -108,7 +116,7 @@ impl Endpoint {
 pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
     let mut all = vec![
         Endpoint::at("/ws").get(web::route().to(open), socket),
-        Endpoint::at("/stream").cors().post(web::route().to(stream::stream), || {
+        Endpoint::at("/stream").maybe_cookie().post(web::route().to(stream::stream), || {
             admits(Operation::new(Tag::Browser, "stream", "Wait for a login over an event stream"))
                 .json_body::<stream::OpenBody>()
                 .serves(
@@ -117,7 +125,7 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
                     "The socket's messages as events, then `close`",
                 )
         }),
-        Endpoint::at("/stream/poll").cors().post(web::route().to(stream::poll), || {
+        Endpoint::at("/stream/poll").maybe_cookie().post(web::route().to(stream::poll), || {
             admits(Operation::new(
                 Tag::Browser,
                 "poll",
@@ -235,7 +243,7 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
                 .refused(&[
                     ApiError::NoSuchPath,
                     ApiError::NoLogin,
-                    ApiError::NoSuchPath,
+                    ApiError::OtherBrowser,
                     ApiError::Limited(Duration::from_secs(1)),
                     ApiError::StoreAway,
                     ApiError::TokenIsNoCookie,

@@ -6,7 +6,7 @@ mod approval;
 pub mod body;
 mod claims;
 pub mod client;
-mod cookie;
+pub(crate) mod cookie;
 mod demo;
 mod endpoints;
 mod held;
@@ -99,7 +99,8 @@ pub fn routes(worker: &Rc<Worker>) -> impl FnOnce(&mut web::ServiceConfig) + use
             match endpoint.cors {
                 Pages::None => config.service(resource),
                 Pages::Listed => config.service(resource.wrap(cors(settings.clone(), false))),
-                // Only these look at the cookie.
+                // Only these look at cookies.
+                Pages::MayHaveCookie => config.service(resource.wrap(cors(settings.clone(), true))),
                 Pages::WithCookie => config.service(resource.wrap(cors(settings.clone(), ticket))),
             };
         }

@@ -284,9 +284,11 @@ async fn counted(
                 ApiError::UnknownKey | ApiError::NoLogin => ScanResult::Unknown,
                 ApiError::Conflict => ScanResult::Conflict,
                 ApiError::Unauthenticated => ScanResult::Unauthenticated,
-                ApiError::NotYours | ApiError::CannotMatch | ApiError::Origin | ApiError::Host => {
-                    ScanResult::Forbidden
-                }
+                ApiError::NotYours
+                | ApiError::OtherBrowser
+                | ApiError::CannotMatch
+                | ApiError::Origin
+                | ApiError::Host => ScanResult::Forbidden,
                 ApiError::WrongNumber { .. } => ScanResult::Mismatch,
                 ApiError::Limited(_) | ApiError::Crowded | ApiError::TooManyHeld => {
                     ScanResult::Limited

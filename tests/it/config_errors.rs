@@ -72,6 +72,7 @@ async fn each_wrong_value_names_its_variable_what_was_wrong_and_an_example() {
         ("TOKEN_SECRET", "x123456789012345678901234567890", "31 bytes"),
         ("DELIVER", "cookie", "not one of token, ticket"),
         ("DELIVER", "ticket", "SCANLOGIN_ALLOWED_ORIGINS"),
+        ("TICKET_BINDING", "yes", "not one of on, off"),
         ("WAIT_SECONDS", "0", "1 to 900"),
         ("WAIT_SECONDS", "901", "1 to 900"),
         ("WAIT_SECONDS", "two minutes", "whole number"),

@@ -3,6 +3,7 @@
 mod acknowledgement;
 mod app_links;
 mod attacks;
+mod binding;
 mod clocks;
 mod command_line;
 mod config_errors;
