@@ -32,6 +32,8 @@ pub enum ApiError {
     Locked(Duration),
     /// Too many logins wait for this user's confirmation; try again after this long.
     TooManyClaims(Duration),
+    /// This user's phones hold as many calls open as they may.
+    TooManyHeld,
     /// The request is malformed: what is wrong with it.
     Malformed(&'static str),
     /// The body is over 8 KiB.
@@ -68,6 +70,8 @@ pub enum ApiError {
     Draining,
     /// The claim belongs to another user.
     NotYours,
+    /// The ticket belongs to another browser.
+    OtherBrowser,
     /// Not the number that the browser shows.
     WrongNumber {
         /// How often the person may still try.
@@ -116,6 +120,11 @@ impl ApiError {
                 StatusCode::TOO_MANY_REQUESTS,
                 -4,
                 "Too many logins of this user wait for a confirmation",
+            ),
+            Self::TooManyHeld => (
+                StatusCode::TOO_MANY_REQUESTS,
+                -4,
+                "Too many calls of this user are held open: let one end, or ask without 'wait'",
             ),
             Self::Malformed(what) => (StatusCode::BAD_REQUEST, -5, *what),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, -5, "The body is over 8 KiB"),
@@ -174,6 +183,12 @@ impl ApiError {
                 (StatusCode::SERVICE_UNAVAILABLE, -6, "This instance is about to stop: try again")
             }
             Self::NotYours => (StatusCode::FORBIDDEN, -7, "The claim belongs to another user"),
+            Self::OtherBrowser => (
+                StatusCode::FORBIDDEN,
+                -7,
+                "The ticket is for the browser that asked for the login: redeem it there, with its \
+                 cookies",
+            ),
             Self::WrongNumber { .. } => {
                 (StatusCode::FORBIDDEN, -7, "Not the number that the browser shows")
             }
@@ -194,9 +209,12 @@ impl ApiError {
                 Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
             }
             // Long enough for a restarted Redis, short enough for a person who waits.
-            Self::StoreAway | Self::KeysAway | Self::WebhookAway | Self::Full | Self::Crowded => {
-                Some(2)
-            }
+            Self::StoreAway
+            | Self::KeysAway
+            | Self::WebhookAway
+            | Self::Full
+            | Self::Crowded
+            | Self::TooManyHeld => Some(2),
             // Another instance is there at once.
             Self::Draining => Some(1),
             _ => None,

@@ -29,6 +29,10 @@ pub enum ServerMessage<'a> {
         lifetime_ms: u64,
         /// The browser's own secret.
         resume: &'a str,
+        /// The browser was given its cookie with this login. Another of its tabs may have been given
+        /// one at the same moment: who comes back once has the one that is left.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        new_browser: bool,
     },
     /// A phone claimed the login and must still confirm.
     Scanned {
@@ -121,7 +125,7 @@ mod tests {
 
     #[test]
     fn server_messages_are_the_golden_ones() {
-        let key = |qr_svg| ServerMessage::Key {
+        let key = |qr_svg, new_browser| ServerMessage::Key {
             seq: 1,
             key: "K",
             url: "https://x.example/s#K",
@@ -129,6 +133,7 @@ mod tests {
             valid_ms: 30_000,
             lifetime_ms: 120_000,
             resume: "R",
+            new_browser,
         };
         let token = ServerMessage::Token {
             token: "T",
@@ -145,12 +150,12 @@ mod tests {
         };
         for (message, golden) in [
             (
-                key(None),
+                key(None, false),
                 r#"{"type":"key","seq":1,"key":"K","url":"https://x.example/s#K","valid_ms":30000,"lifetime_ms":120000,"resume":"R"}"#,
             ),
             (
-                key(Some("<svg/>")),
-                r#"{"type":"key","seq":1,"key":"K","url":"https://x.example/s#K","qr_svg":"<svg/>","valid_ms":30000,"lifetime_ms":120000,"resume":"R"}"#,
+                key(Some("<svg/>"), true),
+                r#"{"type":"key","seq":1,"key":"K","url":"https://x.example/s#K","qr_svg":"<svg/>","valid_ms":30000,"lifetime_ms":120000,"resume":"R","new_browser":true}"#,
             ),
             (scanned(None, None, None), r#"{"type":"scanned","lifetime_ms":9}"#),
             (

@@ -133,6 +133,7 @@ impl Shared {
             bases: Default::default(),
             background: self.background.clone(),
             limits: self.limits.clone(),
+            looks: Default::default(),
             app_auth: self.app_auth.clone(),
             issuer: self.issuer.clone(),
             webhook: self.webhook.clone(),

@@ -100,6 +100,8 @@ pub struct Config {
     pub confirm: Confirm,
     /// The token itself, or a ticket.
     pub deliver: Deliver,
+    /// Whether a ticket is good in the browser alone that asked for the login.
+    pub ticket_binding: bool,
     /// Number matching.
     pub match_when: MatchWhen,
     /// The key of what is remembered of users.
@@ -118,6 +120,8 @@ pub struct Config {
     pub connects_per_minute: Option<NonZeroU32>,
     /// Scans per user; `None`: unlimited.
     pub scans_per_minute: Option<NonZeroU32>,
+    /// Forged tokens per client address; `None`: unlimited.
+    pub bad_tokens_per_minute: Option<NonZeroU32>,
     /// Logins of one user that may wait for a confirmation at once; `None`: unlimited.
     pub claims_per_user: Option<NonZeroU32>,
     /// The time over which waiting browsers are sent elsewhere.
@@ -207,6 +211,8 @@ impl Config {
             match_when,
             history_key,
             deliver,
+            ticket_binding: values
+                .choice("SCANLOGIN_TICKET_BINDING", &[("on", true), ("off", false)])?,
             origins,
             trusted_proxies: proxies::trusted(values)?,
             proxy_header: values.choice(
@@ -230,6 +236,11 @@ impl Config {
             scans_per_minute: NonZeroU32::new(values.number(
                 "SCANLOGIN_SCANS_PER_MINUTE",
                 30,
+                0..=100_000_000,
+            )? as u32),
+            bad_tokens_per_minute: NonZeroU32::new(values.number(
+                "SCANLOGIN_BAD_TOKENS_PER_MINUTE",
+                600,
                 0..=100_000_000,
             )? as u32),
             claims_per_user: NonZeroU32::new(values.number(
@@ -256,6 +267,11 @@ impl Config {
         };
         config.warnings = warnings::of(&config, credentials.app_given);
         Ok(config)
+    }
+
+    /// Whether logins belong to the browser that asked, and browsers have a cookie to be known by.
+    pub fn binds_browsers(&self) -> bool {
+        self.deliver == Deliver::Ticket && self.ticket_binding
     }
 
     /// Whether the public listener can be reached from this machine only.

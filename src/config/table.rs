@@ -229,6 +229,14 @@ pub static SETTINGS: &[Setting] = &[
          which sets a cookie that no script can read; needs SCANLOGIN_ALLOWED_ORIGINS)",
     ),
     open(
+        "SCANLOGIN_TICKET_BINDING",
+        "on",
+        "off",
+        "Whether a ticket is good only in the browser that asked for the login, which is known by a \
+         cookie: on, off (where cookies cannot come along: a server redeems, or the page is on \
+         another site than this service)",
+    ),
+    open(
         "SCANLOGIN_MATCH",
         "off",
         "risky",
@@ -280,6 +288,13 @@ pub static SETTINGS: &[Setting] = &[
         "30",
         "30",
         "Scans, confirmations and denials per user and instance; 0 = unlimited",
+    ),
+    open(
+        "SCANLOGIN_BAD_TOKENS_PER_MINUTE",
+        "600",
+        "600",
+        "Calls with a token that nobody has signed who may, per client address (IPv6: per /64) and \
+         instance; past it 429 instead of 401, good tokens go on; 0 = unlimited",
     ),
     open(
         "SCANLOGIN_CLAIMS_PER_USER",

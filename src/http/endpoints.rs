@@ -33,6 +33,9 @@ pub(super) enum Pages {
     Listed,
     /// The same, with the browser's cookie where there is one.
     WithCookie,
+    /// The same, whether there is one or not: a page that sends cookies along cannot know, and its
+    /// browser refuses the answer of a service that does not expect them.
+    MayHaveCookie,
 }
 
 /// What not every instance serves.
@@ -72,6 +75,11 @@ impl Endpoint {
 
     fn cookie(mut self) -> Self {
         self.cors = Pages::WithCookie;
+        self
+    }
+
+    fn maybe_cookie(mut self) -> Self {
+        self.cors = Pages::MayHaveCookie;
         self
     }
 
@@ -116,7 +124,7 @@ impl Endpoint {
 pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
     let mut all = vec![
         Endpoint::at("/ws").get_only(web::route().to(open), socket),
-        Endpoint::at("/stream").cors().post(web::route().to(stream::stream), || {
+        Endpoint::at("/stream").maybe_cookie().post(web::route().to(stream::stream), || {
             admits(Operation::new(Tag::Browser, "stream", "Wait for a login over an event stream"))
                 .json_body::<stream::OpenBody>()
                 .serves(
@@ -125,7 +133,7 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
                     "The socket's messages as events, then `close`",
                 )
         }),
-        Endpoint::at("/stream/poll").cors().post(web::route().to(stream::poll), || {
+        Endpoint::at("/stream/poll").maybe_cookie().post(web::route().to(stream::poll), || {
             admits(Operation::new(
                 Tag::Browser,
                 "poll",
@@ -180,6 +188,7 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
                 .parameter(Place::Header, CLAIM_HEADER, true, "What /scan answered", claim)
                 .answers::<answers::Receipt>("The receipt")
                 .refused(&[ApiError::UnknownKey, ApiError::NotYours, ApiError::Crowded])
+                .refused(&[ApiError::TooManyHeld, ApiError::Limited(Duration::from_secs(1))])
                 .refused(&[ApiError::StoreAway, ApiError::KeysAway])
         }),
         Endpoint::at("/weblogin")
@@ -242,7 +251,7 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
                 .refused(&[
                     ApiError::NoSuchPath,
                     ApiError::NoLogin,
-                    ApiError::NoSuchPath,
+                    ApiError::OtherBrowser,
                     ApiError::Limited(Duration::from_secs(1)),
                     ApiError::StoreAway,
                     ApiError::TokenIsNoCookie,
@@ -298,12 +307,14 @@ fn web_tokens() -> [Endpoint; 2] {
                 .auth(Auth::WebToken)
                 .answers::<answers::Verified>("It is")
                 .refused(&[ApiError::StoreAway, ApiError::NoSuchPath])
+                .refused(&[ApiError::Limited(Duration::from_secs(1))])
         }),
         Endpoint::at("/logout").cookie().post(web::route().to(verify::logout), || {
             called_by_page(Operation::new(Tag::Backend, "logout", "Make a web token worth nothing"))
                 .auth(Auth::WebToken)
                 .answers::<answers::LoggedOut>("Logged out")
                 .refused(&[ApiError::StoreAway, ApiError::NoSuchPath])
+                .refused(&[ApiError::Limited(Duration::from_secs(1))])
         }),
     ]
 }

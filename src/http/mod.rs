@@ -6,9 +6,10 @@ mod approval;
 pub mod body;
 mod claims;
 pub mod client;
-mod cookie;
+pub(crate) mod cookie;
 mod demo;
 mod endpoints;
+mod held;
 mod limits;
 mod openapi;
 mod pages;
@@ -43,6 +44,7 @@ use self::client::Client;
 use self::endpoints::{Offered, Pages};
 pub use self::{
     claims::OpenClaims,
+    held::{MOST_HELD, SharedLooks},
     limits::{Limit, Limits},
     scan::CLAIM_HEADER,
 };
@@ -93,7 +95,8 @@ pub fn routes(worker: &Rc<Worker>) -> impl FnOnce(&mut web::ServiceConfig) + use
             match endpoint.cors {
                 Pages::None => config.service(resource),
                 Pages::Listed => config.service(resource.wrap(cors(settings.clone(), false))),
-                // Only these look at the cookie.
+                // Only these look at cookies.
+                Pages::MayHaveCookie => config.service(resource.wrap(cors(settings.clone(), true))),
                 Pages::WithCookie => config.service(resource.wrap(cors(settings.clone(), ticket))),
             };
         }

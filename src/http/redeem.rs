@@ -1,4 +1,4 @@
-//! `POST /redeem`: a ticket becomes a cookie, once.
+//! `POST /redeem`: a ticket becomes a cookie, in the browser that asked for the login.
 
 use std::{rc::Rc, time::Duration};
 
@@ -11,7 +11,7 @@ use super::{body, client::Client, cookie};
 use crate::{
     error::{ApiError, answer},
     keys::Ticket,
-    login::{OwnerRefusal, Redeemed},
+    login::{Bringer, OwnerRefusal, Redeemed, TicketRefusal},
     socket::Worker,
     store::{Session, StoreError},
     tokens::{self, WebToken},
@@ -41,10 +41,19 @@ pub(super) async fn redeem(
     // A text that is no ticket at all never existed either.
     let ticket = Ticket::parse(&ticket).map_err(|_| ApiError::NoLogin)?;
     let id = ticket.claim.id;
-    // First, since a ticket is good once.
+    // First, since a ticket may be good once.
     let now = worker.store.token_time().await.map_err(|_| ApiError::StoreAway)?;
-    let redeemed = worker.store.redeem(&ticket).await.map_err(|_| ApiError::StoreAway)?;
-    let Redeemed { user, sealed, approved, facts } = redeemed.ok_or(ApiError::NoLogin)?;
+    let by = if worker.config.binds_browsers() {
+        Bringer::Browser(cookie::browser_hash(&request))
+    } else {
+        Bringer::Anyone
+    };
+    let redeemed = worker.store.redeem(&ticket, by, worker.config.collect).await;
+    let redeemed = redeemed.map_err(|_| ApiError::StoreAway)?.map_err(|why| match why {
+        TicketRefusal::Unknown => ApiError::NoLogin,
+        TicketRefusal::OtherBrowser => ApiError::OtherBrowser,
+    })?;
+    let Redeemed { user, sealed, approved, facts, repeated } = redeemed;
     let WebToken { token, expires_at } = tokens::open(&sealed, &ticket.claim).map_err(|_| {
         tracing::error!(login = id.log_id(), "a sealed token cannot be opened");
         ApiError::NoLogin
@@ -57,9 +66,17 @@ pub(super) async fn redeem(
             "a token is not fit for a cookie"
         );
     })?;
-    let session = worker.session(id, approved, facts.as_ref());
-    acknowledge(&worker, &user, session).await?;
-    worker.journal.redeemed(id, worker.trace(&request, id));
+    if repeated {
+        // Not acknowledged again: what has replaced or ended the web login since stands.
+        let current = worker.store.current(&user).await.map_err(|_| ApiError::StoreAway)?;
+        if current != Some(id) {
+            return Err(ApiError::NoLogin);
+        }
+    } else {
+        let session = worker.session(id, approved, facts.as_ref());
+        acknowledge(&worker, &user, session).await?;
+        worker.journal.redeemed(id, worker.trace(&request, id));
+    }
     let body = json!({
         "code": 100, "msg": "OK", "user": user, "platform": "web", "expires_at": expires_at,
     });
@@ -68,7 +85,7 @@ pub(super) async fn redeem(
     Ok(response)
 }
 
-/// Writes down that the browser has its token. The ticket is used up: where the store went away in
+/// Writes down that the browser has its token. The ticket may be used up: where the store went away in
 /// this very moment, the cookie is set all the same and the rest is written when it is back.
 async fn acknowledge(worker: &Rc<Worker>, user: &str, session: Session) -> Result<(), ApiError> {
     let ttl = worker.config.token_ttl;

@@ -11,7 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Held, approval, body, client::Client, risk};
+use super::{Held, approval, body, client::Client, held::HeldCall, risk};
 use crate::{
     config::Confirm,
     connection::AddressPermit,
@@ -29,8 +29,6 @@ use crate::{
 pub const CLAIM_HEADER: &str = "Scanlogin-Claim";
 /// The longest that a call is held open (spec 3.4).
 const MAX_WAIT: Duration = Duration::from_secs(10);
-/// Between two looks at the record while a call is held open.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// What a body with a claim must be.
 const CLAIM_EXPECTED: &str = "The body must have a text field 'claim'";
 
@@ -76,7 +74,7 @@ pub(super) async fn scan(
         let user = phone(&request, &worker).await?;
         let KeyBody { key } =
             body::read(&request, payload, "The body must have a text field 'key'").await?;
-        let wait = wait(&request)?;
+        let receipt = wait(&request)?.map(|wait| (user.user.clone(), wait));
         // A text that is no key at all never existed either.
         let Key { id, code } = Key::parse(&key).map_err(|_| ApiError::UnknownKey)?;
         let claim = code.claim(id, &user.user);
@@ -107,7 +105,7 @@ pub(super) async fn scan(
         }
         let mut body = scan_answer(&worker, &done, &claim, flags);
         if done.answer == Answer::Approved {
-            add_state(&request, &worker, &claim, wait, &mut body).await?;
+            add_state(&request, &worker, &claim, receipt, &mut body).await;
         }
         Ok((result, body))
     })
@@ -180,7 +178,7 @@ pub(super) async fn confirm(
         let ConfirmBody { claim, number } = body::read(&request, payload, CLAIM_EXPECTED).await?;
         let claim = Claim::parse(&claim).map_err(|_| ApiError::UnknownKey)?;
         let number = match_number(number)?.map(|number| number.hidden(&claim));
-        let wait = wait(&request)?;
+        let receipt = wait(&request)?.map(|wait| (user.user.clone(), wait));
         let trace = worker.trace(&request, claim.id);
         let done = approval::confirm(&worker, &claim, &user.user, number, trace).await?;
         let ConfirmDone { repeated, ip } = match done {
@@ -194,7 +192,7 @@ pub(super) async fn confirm(
                 .await;
         }
         let mut body = json!({ "code": 100, "msg": "Confirmed" });
-        add_state(&request, &worker, &claim, wait, &mut body).await?;
+        add_state(&request, &worker, &claim, receipt, &mut body).await;
         Ok((if repeated { ScanResult::Repeated } else { ScanResult::Confirmed }, body))
     })
     .await
@@ -291,11 +289,15 @@ async fn counted(
                 ApiError::UnknownKey | ApiError::NoLogin => ScanResult::Unknown,
                 ApiError::Conflict => ScanResult::Conflict,
                 ApiError::Unauthenticated => ScanResult::Unauthenticated,
-                ApiError::NotYours | ApiError::CannotMatch | ApiError::Origin | ApiError::Host => {
-                    ScanResult::Forbidden
-                }
+                ApiError::NotYours
+                | ApiError::OtherBrowser
+                | ApiError::CannotMatch
+                | ApiError::Origin
+                | ApiError::Host => ScanResult::Forbidden,
                 ApiError::WrongNumber { .. } => ScanResult::Mismatch,
-                ApiError::Limited(_) | ApiError::Crowded => ScanResult::Limited,
+                ApiError::Limited(_) | ApiError::Crowded | ApiError::TooManyHeld => {
+                    ScanResult::Limited
+                }
                 ApiError::Locked(_) => ScanResult::Locked,
                 ApiError::TooManyClaims(_) => ScanResult::Crowded,
                 ApiError::StoreAway
@@ -323,10 +325,13 @@ async fn authenticated(request: &HttpRequest, worker: &Worker) -> Result<AppUser
     let client = Client::of(request, &worker.config);
     client.check_host(&worker.config)?;
     client.check_origin(&worker.config)?;
-    let header = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-    let token = bearer(header).ok_or(ApiError::Unauthenticated)?;
+    let header = request.headers().get(header::AUTHORIZATION).ok_or(ApiError::Unauthenticated)?;
+    let Some(token) = bearer(header.to_str().ok()) else {
+        return Err(worker.limits.refuse_forged(&client));
+    };
     worker.app_auth.verify(token).await.map_err(|why| match why {
-        NotVerified::Invalid => ApiError::Unauthenticated,
+        NotVerified::Invalid => worker.limits.refuse_forged(&client),
+        NotVerified::NotNow => ApiError::Unauthenticated,
         NotVerified::KeysAway => ApiError::KeysAway,
     })
 }
@@ -360,20 +365,22 @@ fn wait(request: &HttpRequest) -> Result<Option<Duration>, ApiError> {
     Ok(Some(Duration::from_secs(seconds).min(MAX_WAIT)))
 }
 
-/// Adds the outcome to an answer, where the phone asked for it.
+/// Adds the outcome to an answer, where the phone asked for it: as it stands where the call cannot be
+/// held open. What was asked for has been done, so neither a bound nor a store that is away by now is a
+/// reason to say that it was not.
 async fn add_state(
     request: &HttpRequest,
     worker: &Worker,
     claim: &Claim,
-    wait: Option<Duration>,
+    receipt: Option<(String, Duration)>,
     body: &mut Value,
-) -> Result<(), ApiError> {
-    let Some(wait) = wait else { return Ok(()) };
-    // What was asked for has been done: a store that is away now is no reason to say it was not.
-    if let Ok(Some((outcome, _))) = settled(request, worker, claim, wait).await {
+) {
+    let Some((user, wait)) = receipt else { return };
+    let place = hold(request, worker, &user, wait);
+    let wait = if place.is_ok() { wait } else { Duration::ZERO };
+    if let Ok(Some((outcome, _))) = settled(request, worker, claim, &user, wait).await {
         body["state"] = state_name(outcome).into();
     }
-    Ok(())
 }
 
 async fn watch(
@@ -383,7 +390,8 @@ async fn watch(
     user: &str,
     wait: Duration,
 ) -> Result<&'static str, ApiError> {
-    let found = settled(request, worker, claim, wait).await?;
+    let _place = hold(request, worker, user, wait)?;
+    let found = settled(request, worker, claim, user, wait).await?;
     let (outcome, owner) = found.ok_or(ApiError::UnknownKey)?;
     if owner != user {
         return Err(ApiError::NotYours);
@@ -391,10 +399,28 @@ async fn watch(
     Ok(state_name(outcome))
 }
 
-/// Counts a call that is held open, behind a proxy where its connection says nothing of its client.
-fn hold(request: &HttpRequest, worker: &Worker) -> Result<Option<AddressPermit>, ApiError> {
+/// What a call that is held open takes up.
+struct HeldPlace {
+    /// Behind a proxy, where its connection says nothing of its client.
+    _of_address: Option<AddressPermit>,
+    _of_user: HeldCall,
+}
+
+/// Counts a call that is to be held open; `Ok(None)` where it is not to be.
+fn hold(
+    request: &HttpRequest,
+    worker: &Worker,
+    user: &str,
+    wait: Duration,
+) -> Result<Option<HeldPlace>, ApiError> {
+    if wait.is_zero() {
+        return Ok(None);
+    }
     let Client { peer, ip, .. } = Client::of(request, &worker.config);
-    worker.connections.enter_behind_proxy(peer, ip).map_err(|_| ApiError::Crowded)
+    let _of_user = worker.limits.held.hold(user).ok_or(ApiError::TooManyHeld)?;
+    let permit = worker.connections.enter_behind_proxy(peer, ip);
+    let _of_address = permit.map_err(|_| ApiError::Crowded)?;
+    Ok(Some(HeldPlace { _of_address, _of_user }))
 }
 
 /// The outcome, as soon as it is final or the time is over.
@@ -402,19 +428,32 @@ async fn settled(
     request: &HttpRequest,
     worker: &Worker,
     claim: &Claim,
+    user: &str,
     wait: Duration,
 ) -> Result<Option<(Outcome, String)>, ApiError> {
     let start = worker.clock.now();
-    let _permit = if wait.is_zero() { None } else { hold(request, worker)? };
-    let held = || request.extensions_mut().insert(Held(worker.clock.now().since(start)));
+    let found = worker.store.outcome(claim).await.map_err(|_| ApiError::StoreAway)?;
+    let can_change = |found: &Option<(Outcome, String)>| {
+        matches!(found, Some((outcome, owner))
+            if !matches!(outcome, Outcome::Ended(_)) && owner == user)
+    };
+    if wait.is_zero() || !can_change(&found) {
+        return Ok(found);
+    }
     loop {
-        let found = worker.store.outcome(claim).await.map_err(|_| ApiError::StoreAway)?;
-        let is_final = matches!(found, None | Some((Outcome::Ended(_), _)));
-        if is_final || worker.clock.now().since(start) >= wait {
-            held();
-            return Ok(found);
+        let login = worker.looks.next(&worker.store, claim.id).await;
+        let login = login.map_err(|_| ApiError::StoreAway)?;
+        let now = worker.store.now();
+        let is_open = login.is_some_and(|login| {
+            let is_claimed = login.scan().is_some_and(|scan| scan.claim.matches(&claim.hash()));
+            is_claimed && !matches!(login.outcome(false, now), Outcome::Ended(_))
+        });
+        let waited = worker.clock.now().since(start);
+        if !is_open || waited >= wait {
+            request.extensions_mut().insert(Held(waited));
+            // The record may say approved where the user's entry knows better.
+            return worker.store.outcome(claim).await.map_err(|_| ApiError::StoreAway);
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 

@@ -74,8 +74,12 @@ pub(super) async fn stream(
     let client = checked(&request, &worker)?;
     let (asked, _) = asked(&request, payload, &worker).await?;
     let worker = worker.get_ref().clone();
-    let said = line::open(worker, &client, asked, ProtocolLabel::Stream).await?;
-    Ok(HttpResponse::Ok()
+    let mut said = line::open(worker, &client, asked, ProtocolLabel::Stream).await?;
+    let mut response = HttpResponse::Ok();
+    if let Some(cookie) = said.set_cookie.take() {
+        response.insert_header((header::SET_COOKIE, cookie));
+    }
+    Ok(response
         .insert_header((header::CONTENT_TYPE, "text/event-stream"))
         .insert_header((header::CACHE_CONTROL, UNCACHED))
         .insert_header((X_ACCEL_BUFFERING, "no"))
@@ -92,10 +96,14 @@ pub(super) async fn poll(
     let (asked, seen) = asked(&request, payload, &worker).await?;
     let start = worker.clock.now();
     let shared = worker.get_ref().clone();
-    let said = line::open(shared, &client, asked, ProtocolLabel::Poll).await?;
+    let mut said = line::open(shared, &client, asked, ProtocolLabel::Poll).await?;
+    let mut response = HttpResponse::Ok();
+    if let Some(cookie) = said.set_cookie.take() {
+        response.insert_header((header::SET_COOKIE, cookie));
+    }
     let news = said.first_news(seen, HOLD).await;
     request.extensions_mut().insert(Held(worker.clock.now().since(start)));
-    Ok(answer(HttpResponse::Ok(), &news.to_json()))
+    Ok(answer(response, &news.to_json()))
 }
 
 /// `POST /stream/message`

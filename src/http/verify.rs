@@ -27,21 +27,26 @@ async fn web_login(
     request: &HttpRequest,
     worker: &Worker,
 ) -> (Brought, Result<WebLogin, ApiError>) {
+    let client = Client::of(request, &worker.config);
     let header = request.headers().get(header::AUTHORIZATION);
     if header.is_none()
         && worker.config.deliver == Deliver::Ticket
         && let Some(token) = cookie::token(request)
     {
-        return (Brought::Cookie, verified(Some(&token), worker).await);
+        return (Brought::Cookie, verified(&token, &client, worker).await);
     }
-    let token = bearer(header.and_then(|value| value.to_str().ok()));
-    (Brought::Bearer, verified(token, worker).await)
+    let Some(header) = header else { return (Brought::Bearer, Err(ApiError::Unauthenticated)) };
+    let login = match bearer(header.to_str().ok()) {
+        Some(token) => verified(token, &client, worker).await,
+        None => Err(worker.limits.refuse_forged(&client)),
+    };
+    (Brought::Bearer, login)
 }
 
 /// The login of a token that is ours and has not expired.
-async fn verified(token: Option<&str>, worker: &Worker) -> Result<WebLogin, ApiError> {
-    let signed = token.and_then(|token| worker.issuer.verify(token));
-    let signed = signed.ok_or(ApiError::Unauthenticated)?;
+async fn verified(token: &str, client: &Client, worker: &Worker) -> Result<WebLogin, ApiError> {
+    let signed = worker.issuer.verify(token);
+    let signed = signed.ok_or_else(|| worker.limits.refuse_forged(client))?;
     let now = worker.store.token_time().await.map_err(|_| ApiError::StoreAway)?;
     signed.at(now).ok_or(ApiError::Unauthenticated)
 }

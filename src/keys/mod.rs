@@ -8,12 +8,15 @@
 //!            |-- seal key  = HKDF(claim MAC)                never stored: opens the token
 //!            `-- match mask = HMAC(claim MAC, "match" id)   never stored: hides the two digits
 //!
+//! browser (256 bits, OS)      in a cookie of the browser; stored as a hash, where tickets are bound to it
+//!
 //! key    = login id + code        resume = login id + seed        claim = login id + claim MAC
 //! ticket = login id + claim MAC + evidence
 //! ```
 //!
 //! Every derivation has its own label, so no stored hash says anything about another secret.
 
+mod browser;
 mod ticket;
 
 use std::fmt;
@@ -23,7 +26,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use self::ticket::Ticket;
+pub use self::{browser::BrowserSecret, ticket::Ticket};
 
 /// Longest text accepted as a key, a claim or a resume secret (spec section 1).
 pub const MAX_TEXT: usize = 128;
@@ -116,7 +119,7 @@ impl Hash {
     }
 
     /// From the bytes of a record.
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
@@ -173,7 +176,7 @@ macro_rules! redacted {
         }
     )*};
 }
-redacted!(Seed, Code, Claim, Key, Resume, Ticket, SealKey);
+redacted!(Seed, Code, Claim, Key, Resume, Ticket, SealKey, BrowserSecret);
 
 /// The root secret of one login. Leaves the process only inside [`Resume`].
 #[derive(Clone, PartialEq, Eq)]

@@ -57,6 +57,9 @@ impl Windows {
     }
 }
 
+/// In front of the hash of a browser's cookie; nothing that is hashed gives it.
+const BOUND: Hash = Hash::from_bytes([0; 16]);
+
 /// The codes of a login: their hashes, each with its window of time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Codes {
@@ -66,7 +69,9 @@ pub struct Codes {
     pub rotate: Option<Duration>,
     /// The number of the first.
     pub first: u32,
-    /// The hashes, in order.
+    /// The hashes, in order. Where the login belongs to a browser, two more: a mark, and the hash of
+    /// its cookie. They stand here because a version that knows nothing of them takes them for codes
+    /// that nobody scans, and keeps them; a field of their own would not survive it.
     pub hashes: Vec<Hash>,
 }
 
@@ -80,7 +85,31 @@ impl Codes {
     /// Their windows.
     pub fn windows(&self) -> Windows {
         let Self { start, rotate, first, ref hashes } = *self;
-        Windows { start, rotate, first, count: hashes.len() as u32 }
+        let count = hashes.len() - if self.browser().is_some() { 2 } else { 0 };
+        Windows { start, rotate, first, count: count as u32 }
+    }
+
+    /// The hash of the cookie of the browser that the login belongs to, if it does to one.
+    pub fn browser(&self) -> Option<Hash> {
+        match self.hashes[..] {
+            [.., mark, browser] if mark == BOUND => Some(browser),
+            _ => None,
+        }
+    }
+
+    /// The login belongs to the browser whose cookie has this hash.
+    pub fn bind(&mut self, browser: Hash) {
+        if self.browser().is_some() {
+            self.hashes.pop();
+            self.hashes.push(browser);
+        } else {
+            bind(&mut self.hashes, browser);
+        }
+    }
+
+    /// The login is over: nothing can be scanned any more.
+    pub(super) fn forget(&mut self) {
+        self.hashes.clear();
     }
 
     /// The number of the code with this hash, whatever the time.
@@ -88,6 +117,11 @@ impl Codes {
         let index = self.hashes.iter().position(|hash| hash.matches(code))?;
         Some(self.first + index as u32)
     }
+}
+
+/// A login with these codes belongs to the browser whose cookie has this hash.
+pub fn bind(hashes: &mut Vec<Hash>, browser: Hash) {
+    hashes.extend([BOUND, browser]);
 }
 
 /// The hashes of `count` codes, numbered from `first`.

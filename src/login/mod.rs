@@ -20,7 +20,7 @@ mod transitions;
 use std::time::Duration;
 
 pub use self::{
-    codes::{Codes, Windows, hashes},
+    codes::{Codes, Windows, bind, hashes},
     held::Held,
     matching::{HiddenNumber, MAX_WRONG, MatchNumber, Matching},
     standing::{
@@ -166,6 +166,9 @@ pub enum State {
         until: Timestamp,
         /// By whom it had been scanned.
         scan: Scan,
+        /// The token, readable only with the claim, of a login that was delivered to the browser which
+        /// it belongs to: that one may redeem its ticket again. Else empty.
+        sealed: Vec<u8>,
     },
 }
 
@@ -243,6 +246,24 @@ pub struct Refused<E> {
     pub why: E,
 }
 
+/// Who brings a ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bringer {
+    /// Anybody: tickets are bound to no browser.
+    Anyone,
+    /// The browser whose cookie has this hash; `None`: one without a cookie.
+    Browser(Option<Hash>),
+}
+
+/// Why a ticket was refused. It is worth what it was worth before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TicketRefusal {
+    /// There is no token for it (any more).
+    Unknown,
+    /// The login belongs to another browser.
+    OtherBrowser,
+}
+
 /// What a ticket was redeemed for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redeemed {
@@ -254,6 +275,8 @@ pub struct Redeemed {
     pub approved: Timestamp,
     /// What is known of the browser.
     pub facts: Option<Facts>,
+    /// Whether the login was delivered before: there is nothing to acknowledge.
+    pub repeated: bool,
 }
 
 /// Why a phone's call was refused.

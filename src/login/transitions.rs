@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    Answer, Attempt, Because, CONFIRM, Codes, Ending, HiddenNumber, Login, MAX_WRONG, Matching,
-    Outcome, OwnerRefusal, PhoneRefusal, Profile, Protocol, RECEIPT, Redeemed, Refused,
-    Reservation, ResumeRefusal, SLACK, Scan, State, Then,
+    Answer, Attempt, Because, Bringer, CONFIRM, Codes, Ending, HiddenNumber, Login, MAX_WRONG,
+    Matching, Outcome, OwnerRefusal, PhoneRefusal, Profile, Protocol, RECEIPT, Redeemed, Refused,
+    Reservation, ResumeRefusal, SLACK, Scan, State, Then, TicketRefusal,
 };
 use crate::{
     clock::Timestamp,
@@ -60,7 +60,7 @@ impl Login {
         // What a later state has no use for does not stay at rest.
         if matches!(state, State::Ended { .. }) {
             self.facts = None;
-            self.codes.hashes.clear();
+            self.codes.forget();
         }
         self.reserved = None;
         self.state = state;
@@ -108,7 +108,12 @@ impl Login {
                 let matching = hidden.map(|hidden| Matching { hidden, wrong });
                 if matching.is_some() && self.protocol == Protocol::Plain {
                     let scan = scan(Answer::Claimed, Profile::default(), matching);
-                    let state = State::Ended { ending: Ending::Denied, until: now + RECEIPT, scan };
+                    let state = State::Ended {
+                        ending: Ending::Denied,
+                        until: now + RECEIPT,
+                        scan,
+                        sealed: Vec::new(),
+                    };
                     let login = self.with(state, now);
                     return Err(Box::new(login.refuse(PhoneRefusal::CannotMatch)));
                 }
@@ -245,7 +250,7 @@ impl Login {
             }
             _ => {
                 let (ending, until) = (Ending::Denied, now + RECEIPT);
-                self.with(State::Ended { ending, until, scan }, now)
+                self.with(State::Ended { ending, until, scan, sealed: Vec::new() }, now)
             }
         };
         login.refuse(PhoneRefusal::WrongNumber { tries_left })
@@ -268,7 +273,7 @@ impl Login {
         match &self.state {
             State::Scanned { deadline, .. } if now < *deadline => {
                 let (ending, until) = (Ending::Denied, now + RECEIPT);
-                Ok(self.with(State::Ended { ending, until, scan }, now))
+                Ok(self.with(State::Ended { ending, until, scan, sealed: Vec::new() }, now))
             }
             State::Ended { ending: Ending::Denied, .. } => Ok(self),
             State::Approved { .. }
@@ -280,32 +285,73 @@ impl Login {
         }
     }
 
-    /// A browser redeems its ticket: the token is handed out, once. The login stays approved until
-    /// the acknowledgement, which comes after the user's web login was written: if that never
-    /// happens, it ends undelivered.
+    /// A browser redeems its ticket: the token is handed out. Of a login that belongs to no browser, or
+    /// where nobody looks at that, once: who comes first has it. Else the token stays, for its own
+    /// browser alone, until `again` after the delivery: a lost answer costs no scan.
+    ///
+    /// The login stays approved until the acknowledgement, which comes after the user's web login was
+    /// written: if that never happens, it ends undelivered.
     ///
     /// # Errors
-    /// The login as it was: there is no token (any more), or the ticket is not its browser's.
-    pub fn redeem(self, ticket: &Ticket, now: Timestamp) -> Result<(Self, Redeemed), Box<Self>> {
-        let right = self.proof.matches(&ticket.proof());
-        match self.state {
-            State::Approved { collect_until, scan, sealed }
-                if right
-                    && now < collect_until
-                    && !sealed.is_empty()
-                    && scan.claim.matches(&ticket.claim.hash()) =>
-            {
-                let (user, facts) = (scan.user.clone(), self.facts.clone());
-                let redeemed = Redeemed { user, sealed, approved: self.changed, facts };
-                let state = State::Approved { collect_until, scan, sealed: Vec::new() };
-                Ok((Self { state, ..self }, redeemed))
+    /// Any [`TicketRefusal`]; the login is as it was.
+    pub fn redeem(
+        mut self,
+        ticket: &Ticket,
+        by: Bringer,
+        again: Duration,
+        now: Timestamp,
+    ) -> Result<(Self, Redeemed), Box<Refused<TicketRefusal>>> {
+        let browser = match by {
+            Bringer::Anyone => None,
+            Bringer::Browser(brought) => self.codes.browser().map(|own| (own, brought)),
+        };
+        let is_right = self.proof.matches(&ticket.proof())
+            && self.scan().is_some_and(|scan| scan.claim.matches(&ticket.claim.hash()));
+        let (sealed, repeated) = match &mut self.state {
+            State::Approved { collect_until, sealed, .. } if now < *collect_until => {
+                (sealed, false)
             }
-            state => Err(Box::new(Self { state, ..self })),
+            State::Ended { ending: Ending::Delivered, sealed, .. }
+                if browser.is_some() && now < self.changed + again =>
+            {
+                (sealed, true)
+            }
+            _ => return Err(Box::new(self.refuse(TicketRefusal::Unknown))),
+        };
+        if !is_right || sealed.is_empty() {
+            return Err(Box::new(self.refuse(TicketRefusal::Unknown)));
         }
+        let token = match browser {
+            None => std::mem::take(sealed),
+            Some((own, Some(brought))) if own.matches(&brought) => sealed.clone(),
+            Some(_) => return Err(Box::new(self.refuse(TicketRefusal::OtherBrowser))),
+        };
+        let user = self.scan().map(|scan| scan.user.clone()).unwrap_or_default();
+        let (approved, facts) = (self.changed, self.facts.clone());
+        Ok((self, Redeemed { user, sealed: token, approved, facts, repeated }))
     }
 
-    /// The browser has the token. Once its ticket was redeemed, whoever owns the socket now has no
-    /// say in it.
+    /// The browser that holds the login has another cookie than it began with, as where two of its
+    /// tabs asked for their first login at once: the login belongs to the cookie that is left. Only as
+    /// long as nobody has scanned: from then on it is decided where the token goes.
+    pub fn rebind(mut self, proof: &Hash, browser: Hash, now: Timestamp) -> (Self, bool) {
+        let is_waiting = matches!(self.state, State::Waiting { deadline } if now < deadline);
+        let binds = is_waiting && self.proof.matches(proof) && self.codes.browser().is_some();
+        if binds {
+            self.codes.bind(browser);
+        }
+        (self, binds)
+    }
+
+    /// Whether an acknowledgement under this epoch follows a redeemed ticket (epoch 0 says so), so that
+    /// whoever owns the socket now has no say in it.
+    fn is_acknowledged_by_ticket(&self, epoch: u32) -> bool {
+        let is_bound = || self.codes.browser().is_some();
+        self.is_redeemed()
+            || epoch == 0 && (is_bound() || matches!(self.state, State::Ended { .. }))
+    }
+
+    /// The browser has the token.
     ///
     /// # Errors
     /// [`OwnerRefusal::Superseded`], or `Over` where no token was waiting.
@@ -314,18 +360,22 @@ impl Login {
         epoch: u32,
         now: Timestamp,
     ) -> Result<Self, Box<Refused<OwnerRefusal>>> {
-        if epoch < self.epoch && !self.is_redeemed() {
+        if epoch < self.epoch && !self.is_acknowledged_by_ticket(epoch) {
             return Err(Box::new(self.refuse(OwnerRefusal::Superseded)));
         }
+        // Whoever redeemed a ticket may have lost the answer.
+        let browser = self.codes.browser().filter(|_| epoch == 0);
         let epoch = epoch.max(self.epoch);
         match &self.state {
-            State::Approved { scan, .. } => {
-                let state = State::Ended {
-                    ending: Ending::Delivered,
-                    until: now + RECEIPT,
-                    scan: scan.clone(),
-                };
-                Ok(Self { epoch, ..self.with(state, now) })
+            State::Approved { scan, sealed, .. } => {
+                let (ending, until) = (Ending::Delivered, now + RECEIPT);
+                let sealed = if browser.is_some() { sealed.clone() } else { Vec::new() };
+                let state = State::Ended { ending, until, scan: scan.clone(), sealed };
+                let mut login = self.with(state, now);
+                if let Some(browser) = browser {
+                    login.codes.bind(browser);
+                }
+                Ok(Self { epoch, ..login })
             }
             State::Ended { ending: Ending::Delivered, .. } => Ok(self),
             _ => Err(Box::new(self.refuse(OwnerRefusal::Over))),
@@ -358,7 +408,7 @@ impl Login {
                 let mut login = self.with(State::Waiting { deadline: now }, now);
                 login.epoch = epoch;
                 login.facts = None;
-                login.codes.hashes.clear();
+                login.codes.forget();
                 return Ok(Some(login));
             }
             State::Waiting { .. } => return Ok(None),
@@ -374,7 +424,10 @@ impl Login {
             (_, Because::Left | Because::Lost) => Ending::Cancelled,
         };
         let until = now + RECEIPT;
-        Ok(Some(Self { epoch, ..self.with(State::Ended { ending, until, scan }, now) }))
+        Ok(Some(Self {
+            epoch,
+            ..self.with(State::Ended { ending, until, scan, sealed: Vec::new() }, now)
+        }))
     }
 
     /// A browser comes back with its resume secret and takes the login over.
@@ -419,7 +472,7 @@ impl Login {
         match &self.state {
             State::Approved { scan, .. } if self.is_pending_for(user, now) => {
                 let (ending, until, scan) = (Ending::Revoked, now + RECEIPT, scan.clone());
-                Ok(self.with(State::Ended { ending, until, scan }, now))
+                Ok(self.with(State::Ended { ending, until, scan, sealed: Vec::new() }, now))
             }
             _ => Err(Box::new(self)),
         }

@@ -16,7 +16,7 @@ use std::{
 };
 
 use actix_http::ws::Message;
-use actix_web::Error;
+use actix_web::{Error, http::header::HeaderValue};
 use actix_web_actors::ws::WebsocketContext;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
@@ -105,18 +105,21 @@ pub async fn open(
     let opened = worker.clock.now();
     let Asked { resume, qr_svg } = asked;
     let admitted = Admitted::of(&worker, client, Protocol::Json, resume.is_some()).await?;
-    let Admitted { conn, reserved, seat, permit } = admitted;
+    let Admitted { conn, reserved, seat, permit, browser, set_cookie } = admitted;
+    let new_browser = set_cookie.is_some();
     let base = worker.bases.intern(client.public_base(&worker.config));
     let held = reserved.map(Reserved::take);
     worker.metrics.sockets_opened.inc(label);
     let frames = Rc::new(Frames::default());
-    let opening = Opening { conn, held, protocol: Protocol::Json, base, qr_svg, opened, seat };
+    let protocol = Protocol::Json;
+    let opening =
+        Opening { conn, held, protocol, base, qr_svg, opened, seat, browser, new_browser };
     let actor = Waiting::new(Line::Answer(frames.clone()), opening);
     let (addr, context) = WebsocketContext::create_with_addr(actor, stream::pending());
     if let Some(secret) = resume {
         addr.do_send(Introduce(secret));
     }
-    Ok(Said { frames, context: Some(Box::pin(context)), _permit: permit })
+    Ok(Said { frames, context: Some(Box::pin(context)), set_cookie, _permit: permit })
 }
 
 /// What an actor says, as it says it; dropping this stops the actor, which cleans up.
@@ -124,6 +127,8 @@ pub struct Said<S> {
     frames: Rc<Frames>,
     /// The context; `None` once the actor has stopped.
     context: Option<Pin<Box<S>>>,
+    /// For the head of the answer.
+    pub set_cookie: Option<HeaderValue>,
     _permit: Option<AddressPermit>,
 }
 
@@ -228,7 +233,7 @@ mod tests {
         frames: impl IntoIterator<Item = Frame>,
     ) -> Said<impl Stream<Item = Result<Bytes, Error>>> {
         let frames = Rc::new(Frames(RefCell::new(frames.into_iter().collect())));
-        Said { frames, context: Some(Box::pin(stream::pending())), _permit: None }
+        Said { frames, context: Some(Box::pin(stream::pending())), set_cookie: None, _permit: None }
     }
 
     #[tokio::test]

@@ -17,7 +17,10 @@ mod waiting;
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use actix_http::ws::Codec;
-use actix_web::{HttpRequest, HttpResponse, http::header};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{self, HeaderValue},
+};
 use actix_web_actors::ws::WebsocketContext;
 
 use self::{
@@ -38,10 +41,10 @@ use crate::{
     connection::{AddressPermit, Connection, OpenConnections},
     crash::Crash,
     error::ApiError,
-    http::{Limits, client::Client},
+    http::{Limits, SharedLooks, client::Client, cookie},
     journal::Journal,
-    keys::{Entropy, LoginId, Seed},
-    login::{Because, CONFIRM, Facts, Held, Protocol, Windows, hashes},
+    keys::{Entropy, Hash, LoginId, Seed},
+    login::{Because, CONFIRM, Facts, Held, Protocol, Windows, bind, hashes},
     metrics::{Metrics, ProtocolLabel, RefusedReason},
     protocol::SUBPROTOCOL,
     registry::{ConnId, Enter, Register, RegistryAddr, Unregister},
@@ -76,6 +79,8 @@ pub struct Worker {
     pub background: Arc<Background>,
     /// What one address or user may do.
     pub limits: Arc<Limits>,
+    /// What held calls look at together.
+    pub looks: SharedLooks,
     /// Who phones are.
     pub app_auth: Arc<AppAuth>,
     /// Makes web tokens.
@@ -161,8 +166,12 @@ pub async fn open(request: HttpRequest, worker: Rc<Worker>) -> Result<HttpRespon
         handshake::answer(&request).map_err(|e| refuse(RefusedReason::Handshake, e))?;
     let wanted =
         wanted(&request, &worker.config).map_err(|e| refuse(RefusedReason::Protocol, e))?;
-    let Admitted { conn, reserved, seat, permit } =
+    let Admitted { conn, reserved, seat, permit, browser, set_cookie } =
         Admitted::of(&worker, &client, wanted.protocol, wanted.resume).await?;
+    let new_browser = set_cookie.is_some();
+    if let Some(cookie) = set_cookie {
+        response.insert_header((header::SET_COOKIE, cookie));
+    }
     let label = match wanted.protocol {
         Protocol::Plain => ProtocolLabel::Plain,
         Protocol::Json => {
@@ -180,7 +189,8 @@ pub async fn open(request: HttpRequest, worker: Rc<Worker>) -> Result<HttpRespon
         }
         let held = reserved.map(Reserved::take);
         worker.metrics.sockets_opened.inc(label);
-        let opening = Opening { conn, held, protocol, base, qr_svg, opened, seat };
+        let opening =
+            Opening { conn, held, protocol, base, qr_svg, opened, seat, browser, new_browser };
         let metrics = worker.metrics.clone();
         let wire = Rc::new(Wire::new(io, head).in_place(place));
         let context = WebsocketContext::with_codec(
@@ -256,6 +266,11 @@ struct Admitted {
     reserved: Option<Reserved>,
     seat: Seat,
     permit: Option<AddressPermit>,
+    /// The hash of the cookie that the browser has, where one comes back to a login that may belong
+    /// to it.
+    browser: Option<Box<Hash>>,
+    /// For a browser without a cookie, where logins belong to browsers.
+    set_cookie: Option<HeaderValue>,
 }
 
 impl Admitted {
@@ -280,10 +295,20 @@ impl Admitted {
         let full = || worker.refuse(RefusedReason::Full, ApiError::Full);
         let seat = Seat::take(worker).ok_or_else(full)?;
         let conn = ConnId::next();
+        let (mut browser, mut set_cookie) = (None, None);
         let reserved = if resume {
+            if worker.config.binds_browsers() {
+                browser = cookie::browser_hash(client.request()).map(Box::new);
+            }
             None
         } else {
-            let reserved = Reserved::create(worker, conn, protocol, client)
+            let known = worker
+                .config
+                .binds_browsers()
+                .then(|| cookie::Known::of(client.request(), worker.entropy));
+            let own = known.as_ref().map(|known| known.browser);
+            set_cookie = known.and_then(|known| known.set);
+            let reserved = Reserved::create(worker, conn, protocol, client, own)
                 .await
                 .map_err(|e| worker.refuse(RefusedReason::Store, e))?;
             if let Some(held) = &reserved.held {
@@ -291,7 +316,7 @@ impl Admitted {
             }
             Some(reserved)
         };
-        Ok(Self { conn, reserved, seat, permit })
+        Ok(Self { conn, reserved, seat, permit, browser, set_cookie })
     }
 }
 
@@ -344,16 +369,22 @@ impl Reserved {
         conn: ConnId,
         protocol: Protocol,
         client: &Client,
+        browser: Option<Hash>,
     ) -> Result<Self, ApiError> {
         let config = &worker.config;
         let seed = Seed::random(worker.entropy);
         let rotate = config.rotate.filter(|_| protocol == Protocol::Json);
         let windows = Windows::lay_out(1, Timestamp::default(), config.wait, rotate);
+        let mut hashes = hashes(&seed, 1, windows.count);
+        if let Some(browser) = browser {
+            bind(&mut hashes, browser);
+        }
         let new = NewLogin {
             id: LoginId::random(worker.entropy),
             protocol,
             proof: seed.proof(),
-            hashes: hashes(&seed, 1, windows.count),
+            hashes,
+            browser,
             wait: config.wait,
             rotate,
             facts: (config.confirm == Confirm::Required).then(|| {

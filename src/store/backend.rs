@@ -12,8 +12,8 @@ use crate::{
     clock::Timestamp,
     keys::{Claim, Hash, LoginId, Seed, Ticket},
     login::{
-        Answer, Attempt, Because, Facts, Held, HiddenNumber, Login, Note, OwnerRefusal,
-        PhoneRefusal, Protocol, Redeemed, Standing, State,
+        Answer, Attempt, Because, Bringer, Facts, Held, HiddenNumber, Login, Note, OwnerRefusal,
+        PhoneRefusal, Protocol, Redeemed, Standing, State, TicketRefusal,
     },
     metrics::StoreErrorKind,
 };
@@ -37,8 +37,10 @@ pub struct NewLogin {
     pub protocol: Protocol,
     /// Recognises the resume secret.
     pub proof: Hash,
-    /// The hashes of all its codes.
+    /// The hashes of all its codes, and the mark of its browser ([`crate::login::bind`]).
     pub hashes: Vec<Hash>,
+    /// The hash of the cookie of the browser that it belongs to, where it does to one.
+    pub browser: Option<Hash>,
     /// How long it waits.
     pub wait: Duration,
     /// How long each code is shown.
@@ -58,8 +60,9 @@ impl NewLogin {
             created: now,
             deadline: now + self.wait,
             codes_start: now,
-            rotate: self.rotate,
+            rotate_ms: Held::in_ms(self.rotate),
             first_code: 1,
+            browser: self.browser.map(Box::new),
         }
     }
 }
@@ -239,9 +242,18 @@ pub trait Backend {
         None
     }
 
-    /// A ticket is redeemed, once; `None` if it is good for nothing (any more). The token is the
-    /// caller's now, and so is the acknowledgement.
-    async fn redeem(&self, ticket: &Ticket) -> Result<Option<Redeemed>, StoreError>;
+    /// A ticket is redeemed: the token is the caller's now, and so is the acknowledgement. Once, or,
+    /// where the login belongs to a browser, again by that one until `again` after the delivery.
+    async fn redeem(
+        &self,
+        ticket: &Ticket,
+        by: Bringer,
+        again: Duration,
+    ) -> Result<Result<Redeemed, TicketRefusal>, StoreError>;
+
+    /// The browser that holds a login which belongs to one, and which nobody has scanned, has another
+    /// cookie by now: the login belongs to that.
+    async fn rebind(&self, id: LoginId, proof: &Hash, browser: &Hash) -> Result<(), StoreError>;
 
     /// The browser has the token: first the user's web login, which lasts `ttl`, then the record.
     async fn acknowledge(

@@ -18,8 +18,8 @@ use crate::{
     clock::{Clock, Timestamp},
     keys::{Claim, Hash, LoginId, Ticket},
     login::{
-        Answer, Attempt, Because, Codes, Ending, HiddenNumber, Login, Note, OwnerRefusal,
-        PhoneRefusal, Redeemed, Refused, ResumeRefusal, Standing, State,
+        Answer, Attempt, Because, Bringer, Codes, Ending, HiddenNumber, Login, Note, OwnerRefusal,
+        PhoneRefusal, Redeemed, Refused, ResumeRefusal, Standing, State, TicketRefusal,
     },
 };
 
@@ -278,16 +278,25 @@ impl Backend for EmbeddedStore {
         Ok(ids.iter().map(live).collect())
     }
 
-    async fn redeem(&self, ticket: &Ticket) -> Result<Option<Redeemed>, StoreError> {
+    async fn redeem(
+        &self,
+        ticket: &Ticket,
+        by: Bringer,
+        again: Duration,
+    ) -> Result<Result<Redeemed, TicketRefusal>, StoreError> {
         let redeemed = self.transition(ticket.claim.id, |login, now| {
-            let Some(login) = login else { return (None, None) };
-            match login.redeem(ticket, now) {
-                Ok((login, redeemed)) => (Some(login), Some(redeemed)),
-                Err(login) => (Some(*login), None),
-            }
+            let Some(login) = login else { return (None, Err(TicketRefusal::Unknown)) };
+            kept(login.redeem(ticket, by, again, now))
         });
         // Nobody has anything to do about it before the acknowledgement.
         Ok(redeemed)
+    }
+
+    async fn rebind(&self, id: LoginId, proof: &Hash, browser: &Hash) -> Result<(), StoreError> {
+        self.transition(id, |login, now| {
+            (login.map(|login| login.rebind(proof, *browser, now).0), ())
+        });
+        Ok(())
     }
 
     async fn acknowledge(

@@ -24,8 +24,8 @@ use crate::{
     clock::{Clock, Timestamp},
     keys::{Claim, Hash, LoginId, Seed, Ticket},
     login::{
-        Answer, Attempt, Because, Held, HiddenNumber, Login, Note, Outcome, OwnerRefusal,
-        PhoneRefusal, Redeemed, Standing,
+        Answer, Attempt, Because, Bringer, Held, HiddenNumber, Login, Note, Outcome, OwnerRefusal,
+        PhoneRefusal, Redeemed, Standing, TicketRefusal,
     },
     metrics::{Metrics, StoreOperation},
 };
@@ -216,8 +216,23 @@ impl Store {
     }
 
     /// See [`Backend::redeem`].
-    pub async fn redeem(&self, ticket: &Ticket) -> Result<Option<Redeemed>, StoreError> {
-        self.timed(StoreOperation::Redeem, self.backend.redeem(ticket)).await
+    pub async fn redeem(
+        &self,
+        ticket: &Ticket,
+        by: Bringer,
+        again: Duration,
+    ) -> Result<Result<Redeemed, TicketRefusal>, StoreError> {
+        self.timed(StoreOperation::Redeem, self.backend.redeem(ticket, by, again)).await
+    }
+
+    /// See [`Backend::rebind`]; counted as a part of the resume.
+    pub async fn rebind(
+        &self,
+        id: LoginId,
+        proof: &Hash,
+        browser: &Hash,
+    ) -> Result<(), StoreError> {
+        self.timed(StoreOperation::Resume, self.backend.rebind(id, proof, browser)).await
     }
 
     /// See [`Backend::acknowledge`].

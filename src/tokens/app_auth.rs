@@ -60,6 +60,9 @@ pub enum NotVerified {
     /// It is no valid app token.
     #[error("not a valid app token")]
     Invalid,
+    /// It was one: it has expired, or its time has not come.
+    #[error("an app token that is not good at this time")]
+    NotNow,
     /// It names a key that we do not have, and the key set cannot be fetched: nobody knows.
     #[error("the app's key set cannot be fetched")]
     KeysAway,
@@ -187,8 +190,11 @@ impl AppAuth {
                 Found::Away => return Err(NotVerified::KeysAway),
             };
         }
-        let now = self.clock.wall();
-        claims.filter(|claims| claims.are_good(now)).and_then(user).ok_or(NotVerified::Invalid)
+        let claims = claims.ok_or(NotVerified::Invalid)?;
+        if !claims.are_good(self.clock.wall()) {
+            return Err(NotVerified::NotNow);
+        }
+        user(claims).ok_or(NotVerified::Invalid)
     }
 
     /// An app token for a demo user, good for an hour; `None` if there is no such user or no demo.

@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use reqwest::{Client, Method};
 use serde_json::json;
 
 use crate::helpers::{
     Browser, Closed, Phone, Process, Service, Settings, eventually,
+    phone::{Answer, answer, app_token, logout, now, verify},
     raw::{Raw, close_code, frame, text_frame},
+    service::APP_SECRET,
 };
 
 /// Larger than anything that a limit would let through, smaller than what abuse would take.
@@ -211,13 +214,126 @@ async fn one_user_may_call_so_often_a_minute_and_others_are_not_held_back() {
     log_in(service.address).await;
 }
 
+/// A call of each endpoint that takes a token, with this one, as this client of a proxy's.
+async fn with_token(service: &Service, token: Option<&str>, client: &str) -> Vec<Answer> {
+    const CALLS: [(Method, &str); 8] = [
+        (Method::POST, "/scan"),
+        (Method::POST, "/scan/confirm"),
+        (Method::POST, "/scan/deny"),
+        (Method::GET, "/scan/outcome"),
+        (Method::GET, "/weblogin"),
+        (Method::DELETE, "/weblogin"),
+        (Method::GET, "/verify"),
+        (Method::POST, "/logout"),
+    ];
+    let mut answers = Vec::new();
+    for (method, path) in CALLS {
+        let url = format!("http://{}{path}", service.address);
+        let mut request = Client::new().request(method, url).header("X-Forwarded-For", client);
+        if let Some(token) = token {
+            request = request.header("Authorization", token);
+        }
+        answers.push(answer(request).await);
+    }
+    answers
+}
+
+#[tokio::test]
+async fn a_forger_is_refused_by_its_address_whatever_it_calls_and_nobody_else_is() {
+    let settings = Settings::embedded().with("TRUSTED_PROXIES", "127.0.0.0/8");
+    let service = Service::start(settings.with("BAD_TOKENS_PER_MINUTE", "16")).await;
+    let (forger, neighbour, other) = ("2001:db8::1", "2001:db8::ffff", "2001:db8:0:1::1");
+    let forged = app_token(&json!({ "sub": "alice", "exp": now() + 600 }), &"x".repeat(32));
+    let mut codes = Vec::new();
+    for token in [&format!("Bearer {forged}")[..], "Basic YTpi", "Bearer a.b.c"] {
+        for refused in with_token(&service, Some(token), forger).await {
+            codes.push(refused.codes());
+            if refused.status == 429 {
+                assert!((1..=60).contains(&refused.header("retry-after").parse::<u32>().unwrap()));
+            }
+        }
+    }
+    // One comes back each 3.75 s.
+    let allowed = codes.iter().filter(|codes| **codes == (401, -2)).count();
+    assert_eq!(codes[..16], [(401, -2); 16]);
+    assert!(allowed < codes.len(), "{codes:?}");
+    assert!(codes.iter().all(|codes| [(401, -2), (429, -4)].contains(codes)), "{codes:?}");
+    let answers = with_token(&service, Some("Bearer a.b.c"), neighbour).await;
+    assert!(answers.iter().any(|answer| answer.codes() == (429, -4)), "one network, one client");
+    for answer in with_token(&service, Some("Bearer a.b.c"), other).await {
+        assert_eq!(answer.codes(), (401, -2), "another network");
+    }
+    // Beside the forger: no token, one that is over, and a good one.
+    let over = app_token(&json!({ "sub": "alice", "exp": now() - 600 }), APP_SECRET);
+    let later =
+        app_token(&json!({ "sub": "alice", "exp": now() + 900, "nbf": now() + 600 }), APP_SECRET);
+    for round in 0..3 {
+        for token in [None, Some(&over), Some(&later)] {
+            let token = token.map(|token| format!("Bearer {token}"));
+            // Where web tokens are judged, the app's are forged ones.
+            let answers = with_token(&service, token.as_deref(), forger).await;
+            for answer in answers.iter().take(if token.is_some() { 6 } else { 8 }) {
+                assert_eq!(answer.codes(), (401, -2), "round {round}: {token:?}");
+            }
+        }
+        let good = app_token(&json!({ "sub": "alice", "exp": now() + 600 }), APP_SECRET);
+        let answers = with_token(&service, Some(&format!("Bearer {good}")), forger).await;
+        assert!(answers.iter().take(6).all(|answer| ![401, 429].contains(&answer.status)));
+    }
+}
+
+#[tokio::test]
+async fn good_web_tokens_never_count_and_those_that_are_over_get_their_answer() {
+    const CALLS: usize = 5_000;
+    const AT_ONCE: usize = 25;
+    let service = Service::start(Settings::embedded().without("BAD_TOKENS_PER_MINUTE")).await;
+    let token = async |user: &str| {
+        let (mut browser, key) = Browser::plain(service.address).await;
+        assert_eq!(Phone::of(service.address, user).scan(&key).await.codes(), (200, 100));
+        let token = browser.text().await;
+        assert_eq!(browser.closed().await, Closed::Code(1000));
+        token
+    };
+    let (good, ended) = (token("alice").await, token("bob").await);
+    assert_eq!(logout(service.address, &ended).await.codes(), (200, 100));
+    let url = format!("http://{}/verify", service.address);
+    // A forger at the same address, as fast as it gets answers.
+    let forging = async {
+        let (mut calls, mut refused, http) = (0, 0, Client::new());
+        while refused < 50 {
+            calls += 1;
+            assert!(calls < 20_000, "refused {refused} times");
+            let answer = http.get(&url).bearer_auth("a.b.c").send().await.unwrap();
+            match answer.status().as_u16() {
+                401 => {}
+                429 => refused += 1,
+                other => panic!("{other}"),
+            }
+        }
+    };
+    let asking = futures_util::future::join_all((0..AT_ONCE).map(|_| async {
+        let http = Client::new();
+        for _ in 0..CALLS / AT_ONCE {
+            let answer = http.get(&url).bearer_auth(&good).send().await.unwrap();
+            assert_eq!(answer.status(), 200);
+        }
+    }));
+    let ((), _) = tokio::join!(forging, asking);
+    // More than the limit of those whose users have logged out: a backend has to hear it.
+    for _ in 0..700 {
+        let answer = Client::new().get(&url).bearer_auth(&ended).send().await.unwrap();
+        assert_eq!(answer.status(), 401);
+    }
+    assert_eq!(verify(service.address, &good).await.codes(), (200, 100));
+}
+
 #[tokio::test]
 async fn heads_have_a_size() {
     let service = Service::start(Settings::embedded()).await;
     let phone = Phone::of(service.address, "alice");
     for (size, wanted) in [(15 * 1024, (404, -1)), (17 * 1024, (431, -5))] {
-        let request = phone.request(reqwest::Method::POST, "/scan").header("X", "y".repeat(size));
-        let answer = crate::helpers::phone::answer(request.json(&json!({ "key": "x" }))).await;
+        let request = phone.request(Method::POST, "/scan").header("X", "y".repeat(size));
+        let answer = answer(request.json(&json!({ "key": "x" }))).await;
         assert_eq!(answer.codes(), wanted, "{size}");
     }
     let long = format!("?x={}", "y".repeat(17 * 1024));
@@ -255,15 +371,15 @@ async fn bodies_have_a_size_and_a_type() {
     assert_eq!(large.codes(), (413, -5));
     let fits = phone.post("/scan", &json!({ "key": "x", "more": "y".repeat(8 * 1024 - 30) })).await;
     assert_eq!(fits.codes(), (404, -1));
-    let endless = phone.request(reqwest::Method::POST, "/scan");
+    let endless = phone.request(Method::POST, "/scan");
     let endless = endless.header("Content-Type", "application/json").body("[".repeat(1 << 20));
     // Refused before all of it is there: the connection may break under who goes on sending.
     if let Ok(answer) = endless.send().await {
         assert_eq!(answer.status(), 413);
     }
     for kind in ["text/plain", "multipart/form-data; boundary=x", "application/jsonx", ""] {
-        let request = phone.request(reqwest::Method::POST, "/scan").header("Content-Type", kind);
-        let answer = crate::helpers::phone::answer(request.body(r#"{"key":"x"}"#)).await;
+        let request = phone.request(Method::POST, "/scan").header("Content-Type", kind);
+        let answer = answer(request.body(r#"{"key":"x"}"#)).await;
         assert_eq!(answer.codes(), (415, -5), "{kind}");
     }
 }

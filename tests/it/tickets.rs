@@ -1,4 +1,5 @@
-//! Delivery by ticket: the browser redeems it for a cookie that no script can read.
+//! Delivery by ticket: the browser redeems it for a cookie that no script can read. Here tickets are bound
+//! to no browser; `binding.rs` has those that are.
 
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use crate::helpers::{
 const PAGE: &str = "https://www.example.com";
 
 fn by_ticket(settings: Settings) -> Settings {
-    settings.with("DELIVER", "ticket").with("ALLOWED_ORIGINS", PAGE)
+    settings.with("DELIVER", "ticket").with("TICKET_BINDING", "off").with("ALLOWED_ORIGINS", PAGE)
 }
 
 async fn post(service: &Service, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {

@@ -98,7 +98,7 @@ impl Waiting {
                 self.say(&ServerMessage::Drain { retry_in_ms });
                 self.close(Close::Restart, ctx);
             }
-            (Phase::Introducing | Phase::Resuming, _) => self.close(Close::Restart, ctx),
+            (Phase::Introducing(_) | Phase::Resuming, _) => self.close(Close::Restart, ctx),
             (Phase::Pushed { .. }, Protocol::Json) => self.pushed_elsewhere(ctx),
             (Phase::Pushed { .. }, Protocol::Plain) => self.drain_plain(ctx),
             // Almost done.

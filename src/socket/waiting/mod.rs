@@ -29,7 +29,7 @@ use crate::{
     clock::Timestamp,
     close::Close,
     crash::Part,
-    keys::{Key, Resume},
+    keys::{Hash, Key, Resume},
     login::{Because, Facts, Held, Protocol, Scan},
     metrics::{LoginOutcome, ResumeResult},
     protocol::{AGAIN, ServerMessage},
@@ -46,8 +46,8 @@ const INTRODUCTION: Duration = Duration::from_secs(10);
 /// Where the conversation stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
-    /// `?resume=1`: the first frame must bring the secret.
-    Introducing,
+    /// `?resume=1`: the first frame must bring the secret. With the hash of the browser's cookie.
+    Introducing(Option<Box<Hash>>),
     /// The secret is being looked at.
     Resuming,
     /// A code is shown.
@@ -98,6 +98,8 @@ pub struct Waiting {
     code: u32,
     unanswered_pings: u8,
     messages: u8,
+    /// Whether the browser was given its cookie with this login: said in the first `key`.
+    new_browser: bool,
     /// Whether it resumes once more where another socket seems to have taken its login over.
     may_contest: bool,
     /// When the counting of `messages` began: at first, when the request's head was there.
@@ -122,18 +124,23 @@ pub(super) struct Opening {
     /// When the request's head was there.
     pub opened: Timestamp,
     pub seat: Seat,
+    /// The hash of the cookie of a browser that comes back.
+    pub browser: Option<Box<Hash>>,
+    /// Whether it was given its cookie just now.
+    pub new_browser: bool,
 }
 
 type Ctx = WebsocketContext<Waiting>;
 
 impl Waiting {
     pub(super) fn new(wire: Line, opening: Opening) -> Self {
-        let Opening { conn, held, protocol, base, qr_svg, opened, seat } = opening;
+        let Opening { conn, held, protocol, base, qr_svg, opened, seat, browser, new_browser } =
+            opening;
         Self {
             worker: seat,
             wire,
             conn,
-            phase: if held.is_some() { Phase::Waiting } else { Phase::Introducing },
+            phase: if held.is_some() { Phase::Waiting } else { Phase::Introducing(browser) },
             held,
             protocol,
             reading: Reading::Idle,
@@ -142,6 +149,7 @@ impl Waiting {
             code: 0,
             unanswered_pings: 0,
             messages: 0,
+            new_browser,
             may_contest: false,
             minute: opened,
             fragments: None,
@@ -190,6 +198,7 @@ impl Waiting {
             valid_ms: now.until(until).as_millis() as u64,
             lifetime_ms: now.until(held.deadline).as_millis() as u64,
             resume: &resume,
+            new_browser: std::mem::take(&mut self.new_browser),
         };
         self.say(&message);
     }
@@ -257,7 +266,7 @@ impl Actor for Waiting {
             }
             None => {
                 ctx.run_later(INTRODUCTION, |waiting, ctx| {
-                    if waiting.phase == Phase::Introducing {
+                    if matches!(waiting.phase, Phase::Introducing(_)) {
                         waiting.worker.metrics.resumes.inc(ResumeResult::Malformed);
                         waiting.close(Close::Restart, ctx);
                     }
@@ -280,7 +289,7 @@ impl Handler<Introduce> for Waiting {
     type Result = ();
 
     fn handle(&mut self, Introduce(secret): Introduce, ctx: &mut Ctx) {
-        if self.phase == Phase::Introducing {
+        if matches!(self.phase, Phase::Introducing(_)) {
             self.resume(&secret, ctx);
         }
     }

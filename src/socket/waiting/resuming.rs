@@ -100,20 +100,40 @@ async fn take(
     Ok(Err(Close::Expired))
 }
 
-/// Takes the login over and registers it for the socket. `before`: what it held until now.
+/// The login belongs to a browser that has another cookie by now ([`Login::rebind`]).
+async fn bind(
+    worker: &Worker,
+    id: LoginId,
+    login: &mut Login,
+    browser: Hash,
+) -> Result<(), StoreError> {
+    let is_waiting = matches!(login.state, State::Waiting { .. });
+    if is_waiting && login.codes.browser().is_some_and(|own| own != browser) {
+        worker.store.rebind(id, &login.proof, &browser).await?;
+        login.codes.bind(browser);
+    }
+    Ok(())
+}
+
+/// Takes the login over and registers it for the socket. `before`: what it held until now. `browser`:
+/// the hash of the cookie of the browser that comes back.
 async fn attempt(
     worker: Rc<Worker>,
     conn: ConnId,
     socket: WeakAddr<Waiting>,
     secret: Resume,
     before: Option<Box<Held>>,
+    browser: Option<Box<Hash>>,
 ) -> Result<Resumed, StoreError> {
     let Resume { id, seed } = secret;
     let mut taken = Taken { worker: worker.clone(), conn, held: before };
-    let login = match take(&worker, &socket, id, &seed.proof()).await? {
+    let mut login = match take(&worker, &socket, id, &seed.proof()).await? {
         Ok(login) => login,
         Err(close) => return Ok(Err(close)),
     };
+    if let Some(browser) = browser {
+        bind(&worker, id, &mut login, *browser).await?;
+    }
     let held = Held::of(id, seed, &login);
     let mut schedule = Waiting::schedule(&held, worker.store.now());
     if !matches!(login.state, State::Waiting { .. }) {
@@ -173,12 +193,15 @@ impl Waiting {
 
     /// `before`: what the browser was shown, and what was held, if this is no new socket.
     fn take_over(&mut self, secret: Resume, before: Option<(Phase, Box<Held>)>, ctx: &mut Ctx) {
-        self.phase = Phase::Resuming;
+        let browser = match std::mem::replace(&mut self.phase, Phase::Resuming) {
+            Phase::Introducing(browser) => browser,
+            _ => None,
+        };
         let (shown, held) = before.unzip();
         let (worker, conn, socket) = (self.worker.clone(), self.conn, ctx.address().downgrade());
         // In a task of its own: what is under way to the store takes effect even where the socket
         // is lost meanwhile, and the login must not be without anybody who looks after it.
-        let attempt = actix_rt::spawn(attempt(worker, conn, socket, secret, held));
+        let attempt = actix_rt::spawn(attempt(worker, conn, socket, secret, held, browser));
         ctx.spawn(attempt.into_actor(self).map(|attempt, waiting, ctx| {
             let broken = |error: actix_rt::task::JoinError| {
                 Err(StoreError { kind: StoreErrorKind::Other, detail: error.to_string() })

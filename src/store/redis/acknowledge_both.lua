@@ -10,7 +10,7 @@ if entry and entry[1] == '' and since <= entry[2] then
   return OVER
 end
 local state = r and r[STATE]
-local superseded = r and epoch < r[EPOCH] and not is_redeemed(r)
+local superseded = r and epoch < r[EPOCH] and not by_ticket(r, epoch)
 -- A log-out that came before the acknowledgement stands, and so does what this would have replaced;
 -- not what an older owner's acknowledgement has entered.
 if r and not superseded and state ~= APPROVED and state ~= DELIVERED then
@@ -22,6 +22,6 @@ if not r then return GONE end
 if superseded then return SUPERSEDED end
 if state == APPROVED then
   r[EPOCH] = math.max(epoch, r[EPOCH])
-  finish(r, DELIVERED)
+  finish(r, DELIVERED, epoch == 0 and browser_of(r))
 end
 return OK

@@ -34,7 +34,7 @@ use self::{
     acknowledge::acknowledged,
     answers::{
         EARLY, ENDED_UNDELIVERED, GONE, IS_APPROVED, NOT_YOURS, OK, OVER, REPEATED, SUPERSEDED,
-        WRONG_NUMBER, decided, nonsense, phone_refusal, told, unpack,
+        UNKNOWN, WRONG_NUMBER, decided, nonsense, phone_refusal, told, unpack,
     },
     connect::{Manager, NotMade, store_error},
     piggyback::Role,
@@ -56,8 +56,8 @@ use crate::{
     config::RedisNodes,
     keys::{Claim, Hash, LoginId, Ticket},
     login::{
-        Answer, Attempt, Because, Codes, HiddenNumber, Login, Note, OwnerRefusal, PhoneRefusal,
-        Protocol, RECEIPT, Redeemed, SLACK, Standing, State, Then,
+        Answer, Attempt, Because, Bringer, Codes, Ending, HiddenNumber, Login, Note, OwnerRefusal,
+        PhoneRefusal, Protocol, RECEIPT, Redeemed, SLACK, Standing, State, Then, TicketRefusal,
     },
 };
 
@@ -87,6 +87,7 @@ script!(RESUME, "resume.lua");
 script!(RECLAIM, "reclaim.lua");
 script!(REVOKE_PENDING, "revoke_pending.lua");
 script!(REDEEM, "redeem.lua");
+script!(REBIND, "rebind.lua");
 script!(END_SESSION, "end_session.lua");
 static CREATE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("create.lua")));
 static REVOKE_CURRENT: LazyLock<Script> =
@@ -363,15 +364,40 @@ impl Backend for RedisStore {
         self.connector.approvals().take(id).await
     }
 
-    async fn redeem(&self, ticket: &Ticket) -> Result<Option<Redeemed>, StoreError> {
+    async fn redeem(
+        &self,
+        ticket: &Ticket,
+        by: Bringer,
+        again: Duration,
+    ) -> Result<Result<Redeemed, TicketRefusal>, StoreError> {
         let mut call = REDEEM.key(self.login_key(ticket.claim.id));
         call.arg(ticket.proof().as_bytes()).arg(ticket.claim.hash().as_bytes());
-        let Some(raw) = self.script::<Option<Vec<u8>>>(&call).await? else { return Ok(None) };
-        let Login { changed, facts, state, .. } = unpack(&raw)?;
-        let State::Approved { scan, sealed, .. } = state else {
-            return Err(nonsense("redeem.lua gave a login that is not approved"));
+        match by {
+            Bringer::Anyone => call.arg("*"),
+            Bringer::Browser(None) => call.arg(""),
+            Bringer::Browser(Some(browser)) => call.arg(browser.as_bytes()),
         };
-        Ok(Some(Redeemed { user: scan.user, sealed, approved: changed, facts }))
+        call.arg(micros(again));
+        let (tag, raw): (u8, Vec<u8>) = self.script(&call).await?;
+        match tag {
+            OK => {}
+            UNKNOWN => return Ok(Err(TicketRefusal::Unknown)),
+            NOT_YOURS => return Ok(Err(TicketRefusal::OtherBrowser)),
+            other => return Err(nonsense(format_args!("redeem.lua answered {other}"))),
+        }
+        let Login { changed, facts, state, .. } = unpack(&raw)?;
+        let (scan, sealed, repeated) = match state {
+            State::Approved { scan, sealed, .. } => (scan, sealed, false),
+            State::Ended { ending: Ending::Delivered, scan, sealed, .. } => (scan, sealed, true),
+            _ => return Err(nonsense("redeem.lua gave a login without a token")),
+        };
+        Ok(Ok(Redeemed { user: scan.user, sealed, approved: changed, facts, repeated }))
+    }
+
+    async fn rebind(&self, id: LoginId, proof: &Hash, browser: &Hash) -> Result<(), StoreError> {
+        let mut call = REBIND.key(self.login_key(id));
+        call.arg(proof.as_bytes()).arg(browser.as_bytes());
+        self.script::<u8>(&call).await.map(drop)
     }
 
     async fn acknowledge(

@@ -55,9 +55,17 @@ local function unreserve(r)
   if #r[SCAN] == 0 then r[SCAN] = nil end
 end
 
--- Whether a ticket was redeemed: nothing is sealed any more, and the socket's owner has no say in it.
-local function is_redeemed(r)
-  return r[STATE] == APPROVED and (r[SEALED] or '') == ''
+-- The hash of the cookie of the browser that the login belongs to (codes.rs): behind those of its codes, and a
+-- mark in front of it.
+local BOUND = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+local function browser_of(r)
+  if string.sub(r[HASHES], -32, -17) == BOUND then return string.sub(r[HASHES], -16) end
+end
+
+-- Whether an acknowledgement follows a redeemed ticket (epoch 0 says so), so that the socket's owner has no say in
+-- it: nothing is sealed any more, or the login belongs to a browser.
+local function by_ticket(r, epoch)
+  return r[STATE] == APPROVED and (r[SEALED] or '') == '' or epoch == 0 and (r[STATE] > APPROVED or browser_of(r))
 end
 
 -- Whether this user's browser has the token, or could have it, and has not acknowledged.
@@ -66,10 +74,12 @@ local function is_pending(r, user)
   return first and first[USER] == user and r[STATE] == APPROVED and now < r[END] + SLACK
 end
 
-local function finish(r, ending)
+-- `browser`: it may redeem its ticket again, so the token stays for it.
+local function finish(r, ending, browser)
   r[STATE], r[CHANGED], r[END] = ending, now, now + RECEIPT
-  r[HASHES], r[FACTS] = '', { '', '', '' }
-  r[SEALED], r[RESERVED] = nil, nil
+  r[HASHES], r[FACTS] = browser and BOUND .. browser or '', { '', '', '' }
+  if not browser then r[SEALED] = nil end
+  r[RESERVED] = nil
   save(r)
 end
 

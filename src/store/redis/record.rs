@@ -125,9 +125,10 @@ impl Record {
             State::Approved { collect_until, sealed, .. } => {
                 (APPROVED, collect_until, Some(sealed.clone()))
             }
-            State::Ended { ending, until, .. } => {
+            State::Ended { ending, until, sealed, .. } => {
                 let index = ENDINGS.iter().position(|one| one == ending).unwrap_or_default();
-                (ENDED + index as u8, until, None)
+                let sealed = Some(sealed.clone()).filter(|sealed| !sealed.is_empty());
+                (ENDED + index as u8, until, sealed)
             }
         };
         let scan = login.scan().map(|scan| ScanRecord {
@@ -142,6 +143,7 @@ impl Record {
             wrong: scan.matching.map_or(0, |matching| matching.wrong),
         });
         let facts = login.facts.clone().unwrap_or_default();
+        // With the mark of the browser that it belongs to.
         let mut hashes = Vec::with_capacity(16 * login.codes.hashes.len());
         for hash in &login.codes.hashes {
             hashes.extend_from_slice(hash.as_bytes());
@@ -199,7 +201,7 @@ impl Record {
             ended => {
                 let ending = ENDINGS.get(usize::from(ended - ENDED)).copied();
                 let ending = ending.ok_or_else(|| BadRecord(format!("unknown state {ended}")))?;
-                State::Ended { ending, until: end, scan: scan? }
+                State::Ended { ending, until: end, scan: scan?, sealed: self.sealed.into_vec() }
             }
         };
         let (ip, user_agent, origin) = self.facts;
@@ -380,10 +382,19 @@ mod tests {
         let approved =
             scanned.clone().confirm(&claim, "älice", Some(number), sealed, second, now).unwrap();
         let delivered = approved.clone().acknowledge(3, now).unwrap();
+        let mut bound = waiting.clone();
+        bound.codes.bind(seed.proof());
+        let redeemable =
+            bound.clone().attempt(attempt(Then::Approve { sealed: vec![1], collect: second }), now);
+        let again = redeemable.clone().unwrap().0.acknowledge(0, now).unwrap();
+        let redeemable = redeemable.unwrap().0;
         let denied = scanned.clone().deny(&claim, "älice", now).unwrap();
         let reserve = |login: Login| login.reserve(&seed.code(1).hash(), "älice", second, now);
         let reserved = reserve(waiting.clone()).unwrap().0;
-        for login in [waiting, reserved, scanned, missed, approved, delivered, denied] {
+        for login in [
+            waiting, reserved, scanned, missed, approved, delivered, denied, bound, redeemable,
+            again,
+        ] {
             assert_eq!(unpack(&pack(&login)).unwrap(), login);
             assert_eq!(head(&pack(&login)).unwrap(), Head::of(&login));
         }

@@ -5,14 +5,14 @@ import http from 'node:http';
 // Where its page may go.
 const ELSEWHERE = { '/elsewhere.html': '<!doctype html><title>Elsewhere</title>' };
 
-/** `headers`: of the page, such as its content security policy. */
-export async function startHost(html, headers = {}) {
+/** `headers`: of the page, such as its content security policy. `port`: 0 for any. */
+export async function startHost(html, headers = {}, port = 0) {
   const server = http.createServer((request, response) => {
     const body = request.url === '/' ? html : ELSEWHERE[request.url];
     response.writeHead(body ? 200 : 204, { 'Content-Type': 'text/html; charset=utf-8', ...headers });
     response.end(body);
   });
-  server.listen(0, '127.0.0.1');
+  server.listen(port, '127.0.0.1');
   await once(server, 'listening');
   return {
     origin: `http://127.0.0.1:${server.address().port}`,

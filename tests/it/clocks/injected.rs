@@ -123,8 +123,10 @@ async fn a_demo_users_token_is_good_after_three_hours_of_sleep() {
 #[tokio::test]
 async fn a_cookie_lasts_as_long_as_its_token() {
     const PAGE: &str = "https://www.example.com";
-    let by_ticket =
-        |settings: Settings| settings.with("DELIVER", "ticket").with("ALLOWED_ORIGINS", PAGE);
+    let by_ticket = |settings: Settings| {
+        let settings = settings.with("DELIVER", "ticket").with("TICKET_BINDING", "off");
+        settings.with("ALLOWED_ORIGINS", PAGE)
+    };
     for (service, clock, _redis) in stepping_on_both(by_ticket).await {
         for step in STEPS {
             clock.step(step);

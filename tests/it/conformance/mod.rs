@@ -3,6 +3,7 @@
 //! Redis has a clock of its own, so nothing here waits for a moment to come: a login that is in the
 //! middle of its life is made by `reclaim`, with a beginning in the past.
 
+mod bound;
 mod browser;
 mod matching;
 mod outbox;
@@ -20,9 +21,9 @@ use scanlogin::{
     clock::{Clock, Timestamp},
     keys::{Claim, Entropy, Hash, LoginId, Seed, Ticket},
     login::{
-        Answer, Attempt, Because, Codes, Ending, Facts, Held, HiddenNumber, Login, MatchNumber,
-        Note, PhoneRefusal, Profile, Protocol, Redeemed, Scan, Standing, State, Then, Windows,
-        hashes,
+        Answer, Attempt, Because, Bringer, Codes, Ending, Facts, Held, HiddenNumber, Login,
+        MatchNumber, Note, PhoneRefusal, Profile, Protocol, Redeemed, Scan, Standing, State, Then,
+        TicketRefusal, Windows, bind, hashes,
     },
     store::{
         Backend, ConfirmDone, EmbeddedStore, EndDone, Entry, Head, NewLogin, ResumeDone, ScanDone,
@@ -184,8 +185,16 @@ impl Backend for Rig {
     async fn read(&self, ids: &[LoginId]) -> Result<Vec<Option<Login>>, StoreError> {
         self.checked(self.backend.read(ids)).await
     }
-    async fn redeem(&self, ticket: &Ticket) -> Result<Option<Redeemed>, StoreError> {
-        self.checked(self.backend.redeem(ticket)).await
+    async fn redeem(
+        &self,
+        ticket: &Ticket,
+        by: Bringer,
+        again: Duration,
+    ) -> Result<Result<Redeemed, TicketRefusal>, StoreError> {
+        self.checked(self.backend.redeem(ticket, by, again)).await
+    }
+    async fn rebind(&self, id: LoginId, proof: &Hash, browser: &Hash) -> Result<(), StoreError> {
+        self.checked(self.backend.rebind(id, proof, browser)).await
     }
     async fn acknowledge(
         &self,
@@ -269,10 +278,18 @@ impl Subject {
             protocol,
             proof: self.seed.proof(),
             hashes: hashes(&self.seed, 1, windows.count),
+            browser: None,
             wait: WAIT,
             rotate,
             facts: Some(facts()),
         }
+    }
+
+    /// The same of a login that belongs to the browser whose cookie has this hash.
+    fn bound(&self, browser: Hash) -> NewLogin {
+        let mut new = self.new_login(Protocol::Json, Some(30 * SECOND));
+        bind(&mut new.hashes, browser);
+        NewLogin { browser: Some(browser), ..new }
     }
 
     /// The record of a login that began then.

@@ -10,8 +10,8 @@ use proptest::{
 };
 use scanlogin::{
     clock::{Clock, Timestamp},
-    keys::{Entropy, Seed, Ticket},
-    login::{Answer, Because, Codes, Login, Protocol, State},
+    keys::{BrowserSecret, Entropy, Hash, Seed, Ticket},
+    login::{Answer, Because, Bringer, Codes, Login, Protocol, State},
     store::{Backend, EndDone, ResumeDone},
 };
 
@@ -23,6 +23,8 @@ const ROTATE: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug)]
 enum Start {
     Created(Protocol),
+    /// It belongs to a browser.
+    Bound,
     /// Waiting for so many seconds.
     Waiting(u64),
     /// Scanned by alice, with a deadline so many seconds from now.
@@ -43,8 +45,21 @@ enum Operation {
     Resume { right: bool },
     Reclaim { epoch: u32 },
     Revoke { user: &'static str },
-    Redeem { number: u32, user: &'static str, right: bool },
+    Redeem { number: u32, user: &'static str, right: bool, by: By },
+    Rebind { right: bool, browser: u8 },
     EndSession { user: &'static str },
+}
+
+/// Who brings a ticket: anybody, or a browser with this cookie or none.
+#[derive(Clone, Copy, Debug)]
+enum By {
+    Anyone,
+    Browser(Option<u8>),
+}
+
+/// The hash of a cookie. The browser that a login belongs to at first has number 1.
+fn browser(number: u8) -> Hash {
+    BrowserSecret::random(Entropy::Fixed(number)).hash()
 }
 
 /// Moments that are some seconds away from every border: a code's window ends 15 s after a multiple
@@ -52,6 +67,7 @@ enum Operation {
 fn start() -> impl Strategy<Value = Start> {
     prop_oneof![
         3 => select(&[Protocol::Plain, Protocol::Json][..]).prop_map(Start::Created),
+        3 => Just(Start::Bound),
         3 => select(&[8, 22, 38, 52, 68, 82, 110, 128][..]).prop_map(Start::Waiting),
         1 => select(&[-12, 40][..]).prop_map(Start::Scanned),
         1 => select(&[-40, -12, 40][..]).prop_map(Start::Approved),
@@ -60,8 +76,8 @@ fn start() -> impl Strategy<Value = Start> {
 
 fn operation() -> impl Strategy<Value = Operation> {
     use Operation::{
-        Acknowledge, Confirm, Deny, End, EndSession, Reclaim, Redeem, Release, Reserve, Resume,
-        Revoke, Scan,
+        Acknowledge, Confirm, Deny, End, EndSession, Rebind, Reclaim, Redeem, Release, Reserve,
+        Resume, Revoke, Scan,
     };
     let user = || select(&USERS[..]);
     let number = || 1..5_u32;
@@ -69,6 +85,11 @@ fn operation() -> impl Strategy<Value = Operation> {
     let because = select(&[Because::Deadline, Because::Left, Because::Lost][..]);
     // Few, so that a confirmation brings the right ones now and then.
     let digits = || select(&[None, Some(7), Some(42)][..]);
+    let by = || {
+        let browsers = [None, Some(1), Some(1), Some(2)].map(By::Browser);
+        select([&browsers[..], &[By::Anyone]].concat())
+    };
+    let mostly = || prop_oneof![3 => Just(true), 1 => Just(false)];
     prop_oneof![
         4 => (number(), user(), any::<bool>(), digits())
             .prop_map(|(number, user, confirm, digits)| Scan { number, user, confirm, digits }),
@@ -80,11 +101,12 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => (number(), user(), user()).prop_map(|(number, of, by)| Deny { number, of, by }),
         2 => (epoch(), user()).prop_map(|(epoch, user)| Acknowledge { epoch, user }),
         2 => (epoch(), because).prop_map(|(epoch, because)| End { epoch, because }),
-        2 => prop_oneof![3 => Just(true), 1 => Just(false)].prop_map(|right| Resume { right }),
+        2 => mostly().prop_map(|right| Resume { right }),
         1 => epoch().prop_map(|epoch| Reclaim { epoch }),
         1 => user().prop_map(|user| Revoke { user }),
-        2 => (number(), user(), prop_oneof![3 => Just(true), 1 => Just(false)])
-            .prop_map(|(number, user, right)| Redeem { number, user, right }),
+        3 => (number(), user(), mostly(), by())
+            .prop_map(|(number, user, right, by)| Redeem { number, user, right, by }),
+        1 => (mostly(), 1..3_u8).prop_map(|(right, browser)| Rebind { right, browser }),
         1 => user().prop_map(|user| EndSession { user }),
     ]
 }
@@ -106,6 +128,10 @@ async fn begin(rig: &Rig, login: &Subject, start: Start) {
         Start::Created(protocol) => {
             let rotate = (protocol == Protocol::Json).then_some(ROTATE);
             rig.create(&login.new_login(protocol, rotate)).await.unwrap();
+            return;
+        }
+        Start::Bound => {
+            rig.create(&login.bound(browser(1))).await.unwrap();
             return;
         }
         Start::Waiting(age) => login.waiting(before(-(age as i64)), Some(ROTATE)),
@@ -170,11 +196,21 @@ async fn run(rig: &Rig, login: &Subject, operation: Operation) -> (String, Optio
             let record = Login { epoch, ..login.waiting(rig.now(), Some(ROTATE)) };
             ("reclaimed".into(), Some(rig.reclaim(login.id, &record).await.unwrap()))
         }
-        Operation::Redeem { number, user, right } => {
+        Operation::Redeem { number, user, right, by } => {
             let seed = if right { login.seed.clone() } else { Seed::random(Entropy::Fixed(1)) };
             let ticket = Ticket::new(&seed, login.claim(number, user));
-            let redeemed = rig.redeem(&ticket).await.unwrap();
-            text(&redeemed.map(|redeemed| (redeemed.user, redeemed.sealed, redeemed.facts)))
+            let by = match by {
+                By::Anyone => Bringer::Anyone,
+                By::Browser(number) => Bringer::Browser(number.map(browser)),
+            };
+            let redeemed = rig.redeem(&ticket, by, COLLECT).await.unwrap();
+            text(&redeemed.map(|redeemed| {
+                (redeemed.user, redeemed.sealed, redeemed.facts, redeemed.repeated)
+            }))
+        }
+        Operation::Rebind { right, browser: number } => {
+            let seed = if right { login.seed.clone() } else { Seed::random(Entropy::Fixed(1)) };
+            text(&rig.rebind(login.id, &seed.proof(), &browser(number)).await.unwrap())
         }
         Operation::EndSession { user } => text(&rig.end_session(user).await.unwrap()),
         Operation::Revoke { user } => text(&rig.revoke(user, login.id).await.unwrap()),
@@ -195,8 +231,8 @@ fn taken_apart(mut login: Login) -> (Login, [Timestamp; 5]) {
         State::Approved { collect_until, scan, sealed } => {
             State::Approved { collect_until: without(collect_until), scan, sealed }
         }
-        State::Ended { ending, until, scan } => {
-            State::Ended { ending, until: without(until), scan }
+        State::Ended { ending, until, scan, sealed } => {
+            State::Ended { ending, until: without(until), scan, sealed }
         }
     };
     let kept = login.reserved.as_mut().map(|one| std::mem::replace(&mut one.until, zero));

@@ -3,14 +3,16 @@
 use scanlogin::{
     keys::{Entropy, Seed, Ticket},
     login::{
-        Ending, Outcome,
+        Bringer, Ending, Outcome,
         OwnerRefusal::{Over, Superseded},
-        PhoneRefusal, Protocol, State,
+        PhoneRefusal, Protocol, Redeemed, State,
     },
     store::{Backend, ENDED_FOR, Entry, Session},
 };
 
-use super::{Rig, SECOND, Subject, TOLERANCE, approve, assert_close, claim, facts, on_both};
+use super::{
+    COLLECT, Rig, SECOND, Subject, TOLERANCE, approve, assert_close, claim, facts, on_both,
+};
 
 /// One that alice has scanned, in one step.
 async fn approved(rig: &Rig) -> Subject {
@@ -19,16 +21,21 @@ async fn approved(rig: &Rig) -> Subject {
     login
 }
 
+/// Where tickets are bound to no browser.
+async fn by_anyone(rig: &Rig, ticket: &Ticket) -> Option<Redeemed> {
+    rig.redeem(ticket, Bringer::Anyone, COLLECT).await.unwrap().ok()
+}
+
 #[tokio::test]
 async fn a_ticket_is_redeemed_once_and_then_acknowledged_whoever_owns_the_socket() {
     on_both(async |rig| {
         let login = approved(rig).await;
         let before = login.record(rig).await;
         let ticket = login.ticket(1, "alice");
-        let redeemed = rig.redeem(&ticket).await.unwrap().expect("it is good");
+        let redeemed = by_anyone(rig, &ticket).await.expect("it is good");
         assert_eq!((&redeemed.user[..], &redeemed.sealed[..]), ("alice", &b"sealed"[..]));
         assert_eq!((redeemed.approved, redeemed.facts), (before.changed, Some(facts())));
-        assert_eq!(rig.redeem(&ticket).await.unwrap(), None, "once");
+        assert_eq!(by_anyone(rig, &ticket).await, None, "once");
         let record = login.record(rig).await;
         assert!(record.is_redeemed());
         assert!(record.is_pending_for("alice", rig.now()), "until the acknowledgement");
@@ -40,7 +47,7 @@ async fn a_ticket_is_redeemed_once_and_then_acknowledged_whoever_owns_the_socket
         assert_eq!(login.ending(rig).await, Some(Ending::Delivered));
         assert_eq!(login.record(rig).await.epoch, 2, "the socket's owner is who it was");
         assert_eq!(rig.current("alice").await.unwrap(), Some(login.id));
-        assert_eq!(rig.redeem(&ticket).await.unwrap(), None, "nor after");
+        assert_eq!(by_anyone(rig, &ticket).await, None, "nor after");
         assert_eq!(login.record(rig).await.facts, None, "they are the entry's now");
     })
     .await;
@@ -51,8 +58,10 @@ async fn of_many_who_redeem_one_ticket_at_once_exactly_one_has_the_token() {
     on_both(async |rig| {
         let login = approved(rig).await;
         let ticket = login.ticket(1, "alice");
-        let all = futures_util::future::join_all((0..50).map(|_| rig.backend.redeem(&ticket)));
-        let won = all.await.into_iter().filter(|done| done.as_ref().unwrap().is_some()).count();
+        let all = futures_util::future::join_all(
+            (0..50).map(|_| rig.backend.redeem(&ticket, Bringer::Anyone, COLLECT)),
+        );
+        let won = all.await.into_iter().filter(|done| done.as_ref().unwrap().is_ok()).count();
         assert_eq!(won, 1);
     })
     .await;
@@ -63,9 +72,9 @@ async fn a_ticket_needs_the_seed_the_scanned_code_and_the_user_and_a_token_that_
     on_both(async |rig| {
         let login = Subject::created(rig, Protocol::Json).await;
         let ticket = login.ticket(1, "alice");
-        assert_eq!(rig.redeem(&ticket).await.unwrap(), None, "nobody has scanned");
+        assert_eq!(by_anyone(rig, &ticket).await, None, "nobody has scanned");
         login.scan(rig, 1, "alice", claim()).await.unwrap();
-        assert_eq!(rig.redeem(&ticket).await.unwrap(), None, "nobody has confirmed");
+        assert_eq!(by_anyone(rig, &ticket).await, None, "nobody has confirmed");
         login.confirm(rig, 1, "alice").await.unwrap();
         let record = login.record(rig).await;
         // Who has photographed the code and knows the user has the claim, and not the seed.
@@ -77,10 +86,10 @@ async fn a_ticket_needs_the_seed_the_scanned_code_and_the_user_and_a_token_that_
             login.ticket(1, "bob"),
             other.ticket(1, "alice"),
         ] {
-            assert_eq!(rig.redeem(&wrong).await.unwrap(), None);
+            assert_eq!(by_anyone(rig, &wrong).await, None);
             assert_eq!(login.record(rig).await, record, "nothing changes");
         }
-        assert!(rig.redeem(&ticket).await.unwrap().is_some());
+        assert!(by_anyone(rig, &ticket).await.is_some());
 
         let late = Subject::new();
         let scan = late.scan_of(1, "alice", scanlogin::login::Answer::Approved);
@@ -88,7 +97,7 @@ async fn a_ticket_needs_the_seed_the_scanned_code_and_the_user_and_a_token_that_
         let state = State::Approved { collect_until, scan, sealed: b"sealed".to_vec() };
         let record = late.later(late.waiting(created, None), state, created);
         rig.reclaim(late.id, &record).await.unwrap();
-        assert_eq!(rig.redeem(&late.ticket(1, "alice")).await.unwrap(), None, "too late");
+        assert_eq!(by_anyone(rig, &late.ticket(1, "alice")).await, None, "too late");
         assert_eq!(late.record(rig).await, record);
     })
     .await;
@@ -118,7 +127,7 @@ async fn ending_a_users_web_login_ends_what_is_approved_by_then_and_nothing_late
         login.acknowledge(rig, 1, "alice").await.unwrap();
         // Approved and not acknowledged, one of them redeemed.
         let (pending, redeemed) = (approved(rig).await, approved(rig).await);
-        rig.redeem(&redeemed.ticket(1, "alice")).await.unwrap().expect("it is good");
+        by_anyone(rig, &redeemed.ticket(1, "alice")).await.expect("it is good");
         // Not approved yet: the user can still say no.
         let scanned = Subject::created(rig, Protocol::Json).await;
         scanned.scan(rig, 1, "alice", claim()).await.unwrap();

@@ -81,6 +81,23 @@ impl Browser {
         }
     }
 
+    /// Opens `/ws` for the JSON protocol, with this header; also what the handshake was answered.
+    pub(crate) async fn open_with_head(
+        address: SocketAddr,
+        query: &str,
+        header: Option<(&str, &str)>,
+    ) -> (Self, tungstenite::http::HeaderMap) {
+        let uri: Uri = format!("ws://{address}/ws{query}").parse().expect("a URI");
+        let mut request = ClientRequestBuilder::new(uri).with_sub_protocol("scanlogin.v1");
+        if let Some((name, value)) = header {
+            request = request.with_header(name, value);
+        }
+        let stream = TcpStream::connect(address).await.expect("the service listens");
+        let opened = timeout(PATIENCE, client_async(request, stream)).await.expect("an answer");
+        let (socket, answer) = opened.expect("a socket");
+        (Self { socket }, answer.headers().clone())
+    }
+
     /// A browser of the JSON protocol with these lines in its request's head, which need not be text.
     pub(crate) async fn open_raw(address: SocketAddr, lines: &[u8]) -> Self {
         let lines = [lines, b"Sec-WebSocket-Protocol: scanlogin.v1\r\n"].concat();

@@ -37,6 +37,7 @@ impl Settings {
             .with("CONNECTS_PER_MINUTE", "0")
             .with("SCANS_PER_MINUTE", "0")
             .with("CLAIMS_PER_USER", "0")
+            .with("BAD_TOKENS_PER_MINUTE", "0")
             .with("DRAIN_SECONDS", "0")
             .with("WORKERS", "2")
             .with("LOG_FORMAT", "json")

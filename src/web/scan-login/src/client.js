@@ -22,6 +22,9 @@ const RESUMES_AT_ONCE = 5;
 const RESUME_EVERY_MS = 10_000;
 // What brings a page back is told by several events.
 const BURST_MS = 1_000;
+// A browser that was given its cookie a moment ago may have been given another one in another tab, and keeps one: by
+// then it has it, and who comes back before the scan has a login of that browser's.
+const NEW_BROWSER_MS = 1_500;
 // Anything but 1000, which would end the login instead of leaving it to be resumed.
 const CLOSE_TO_RESUME = 4900;
 
@@ -73,6 +76,12 @@ export class ScanLogin extends EventTarget {
     this.login = this.#recall();
     this.#recalled = this.login !== null;
     this.#way = this.login?.way ?? 0;
+    const { ticket, deadline } = this.login ?? {};
+    if (ticket) {
+      // The page was left before the answer came.
+      this.#become('connecting');
+      return void this.#redeem({ ticket, expires_in: (deadline - Date.now() + COLLECT_MS) / 1_000 });
+    }
     this.#become(this.login?.settling ? 'logged-in' : 'connecting');
     this.#connect();
   }
@@ -161,6 +170,7 @@ export class ScanLogin extends EventTarget {
       };
       this.#expectFrameIn(valid + OVERDUE_MS);
       this.#alive('waiting');
+      if (frame.new_browser) this.#retryAlarm.set(NEW_BROWSER_MS, () => this.#comeBack());
     },
     scanned: (frame) => {
       this.#takeBack();
@@ -184,7 +194,11 @@ export class ScanLogin extends EventTarget {
       this.#alive('logged-in');
     },
     ticket: (frame) => {
-      if (this.#ticket !== frame.ticket) this.#redeem(frame);
+      if (this.#ticket === frame.ticket) return;
+      // A reload that comes before the answer costs no scan.
+      this.login = { ...this.login, ticket: frame.ticket, deadline: Date.now() + frame.expires_in * 1_000 };
+      this.#remember();
+      this.#redeem(frame);
     },
     denied: () => this.#closed(4001),
     expired: () => this.#closed(4000),
@@ -224,7 +238,8 @@ export class ScanLogin extends EventTarget {
     if (dropped()) return;
     this.#hangUp();
     this.#memory.forget();
-    if (answer === null) return this.#become('failed');
+    // What is gone after a reload needs no click of its own.
+    if (answer === null) return this.#recalled ? this.restart() : this.#become('failed');
     this.#settle(answer.user, 0);
     this.login.settling = false;
     this.#become('logged-in');
@@ -304,10 +319,12 @@ export class ScanLogin extends EventTarget {
     if (this.#ticket) return this.#retryAlarm.hurry();
     if (this.retryAt !== null) return this.retry(spreadMs);
     if (this.#lineAge?.() < BURST_MS) return;
-    this.#retryAlarm.set(Math.random() * spreadMs, () => {
-      this.#line?.close(this.login ? CLOSE_TO_RESUME : 1000);
-      this.#connect();
-    });
+    this.#retryAlarm.set(Math.random() * spreadMs, () => this.#comeBack());
+  }
+
+  #comeBack() {
+    this.#line?.close(this.login ? CLOSE_TO_RESUME : 1000);
+    this.#connect();
   }
 
   // The last chance to say it: the line may be one that stalls, and a page that stands still says nothing. Several
@@ -358,8 +375,8 @@ export class ScanLogin extends EventTarget {
   }
 
   #remember() {
-    const { resume, deadline, span, settling } = this.login;
-    this.#memory.keep({ resume, deadline, span, settling, way: this.#way });
+    const { resume, deadline, span, settling, ticket } = this.login;
+    this.#memory.keep({ resume, deadline, span, settling, ticket, way: this.#way });
   }
 
   #recall() {

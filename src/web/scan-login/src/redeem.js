@@ -4,9 +4,9 @@ const AGAIN_MS = 1_000;
 const AGAIN_CAP_MS = 8_000;
 
 /**
- * What the service answered, or `null` where the ticket is no good or its time is over. The exchange is the
- * acknowledgement, so a request is never given up for its answer: a ticket whose answer was lost is used up, and the
- * browser then has the cookie or has not. What never reached the service is sent again.
+ * What the service answered, or `null` where the ticket is no good or its time is over. What was not answered is sent
+ * again: the browser that the ticket is for gets the same answer for a while. Where the service binds tickets to no
+ * browser (`SCANLOGIN_TICKET_BINDING=off`), a lost answer has used the ticket up.
  */
 export async function redeem(base, ticket, ms, dropped, pause) {
   const until = Date.now() + ms;

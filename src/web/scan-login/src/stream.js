@@ -13,6 +13,10 @@ const post = (url, body, options) => fetch(url, {
   ...options,
 });
 
+// The browser's own cookie goes along, also to another host of the same site, and comes back with the answer: where the
+// service delivers tickets, a login belongs to the browser that has it.
+const open = (url, body, signal) => post(url, body, { signal, credentials: 'include' });
+
 /** A refusal says how long to stay away; in ms. */
 const pauseOf = (response) => (Number(response.headers.get('Retry-After')) || 0) * 1_000;
 
@@ -76,7 +80,7 @@ export const stream = (base, resume, handlers) => line(base, resume, handlers, a
   const timer = setTimeout(() => slow.abort(), FIRST_EVENT_MS);
   signal.addEventListener('abort', () => slow.abort());
   try {
-    const response = await post(url, resume ? { resume } : {}, { signal: slow.signal });
+    const response = await open(url, resume ? { resume } : {}, slow.signal);
     if (!response.ok) return pauseOf(response);
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let rest = '';
@@ -102,7 +106,7 @@ export const poll = (base, resume, handlers) => line(base, resume, handlers, asy
   const url = new URL('stream/poll?qr=svg', base);
   let seen;
   for (;;) {
-    const response = await post(url, { resume: secret(), seen }, { signal });
+    const response = await open(url, { resume: secret(), seen }, signal);
     if (!response.ok) return pauseOf(response);
     const { frames, close } = await response.json();
     for (const frame of frames) {

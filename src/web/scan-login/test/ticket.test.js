@@ -9,7 +9,7 @@ const TICKET = { type: 'ticket', ticket: 'T', expires_in: 60 };
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 
 /** A client that was given a ticket, and a service that answers its exchange with these, one after the other. */
-function begin(t, answers) {
+function begin(t, answers, { remembered, frames = [KEY, TICKET] } = {}) {
   t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
   t.mock.method(Math, 'random', () => 0.5);
   const calls = [];
@@ -21,17 +21,21 @@ function begin(t, answers) {
     return Response.json({ code: 100, user: 'alice' }, { status });
   });
   let line;
+  const lines = [];
   globalThis.WebSocket = class {
     constructor(url) {
       Object.assign(this, { url: String(url), readyState: 1, sent: [] });
       line = this;
+      lines.push(this);
     }
     send(text) {
       this.sent.push(JSON.parse(text));
     }
-    close() {}
+    close(code) {
+      this.closed = code;
+    }
   };
-  const memory = new Map();
+  const memory = new Map(remembered);
   const client = new ScanLogin({
     endpoint: 'https://host/base',
     storage: { getItem: (name) => memory.get(name) ?? null, setItem: (name, value) => memory.set(name, value), removeItem: (name) => memory.delete(name) },
@@ -40,9 +44,8 @@ function begin(t, answers) {
   client.addEventListener('login', ({ detail }) => logins.push(detail));
   client.start();
   const hears = (frame) => line.onmessage({ data: JSON.stringify(frame) });
-  hears(KEY);
-  hears(TICKET);
-  return { client, logins, calls, memory, hears, line: () => line, clock: t.mock.timers };
+  frames.forEach(hears);
+  return { client, logins, calls, memory, lines, hears, line: () => line, clock: t.mock.timers };
 }
 
 test('a ticket is exchanged with credentials, as JSON, and the page is told without a token', async (t) => {
@@ -137,4 +140,36 @@ test('a ticket whose answer was lost is used up: the login has failed, and nothi
   clock.tick(1_000);
   await settled();
   assert.deepEqual([client.state, logins], ['failed', []]);
+});
+
+const leftBefore = async (t, answer) => {
+  const { memory } = begin(t, [new Promise(() => {})]);
+  await settled();
+  t.mock.timers.reset();
+  t.mock.restoreAll();
+  return begin(t, [answer], { remembered: memory, frames: [] });
+};
+
+test('a page that was reloaded before the answer exchanges its ticket again, and needs no line for it', async (t) => {
+  const { client, logins, calls, memory, lines } = await leftBefore(t, 200);
+  await settled();
+  assert.deepEqual([client.state, logins, lines.length, memory.size], ['logged-in', [{ user: 'alice' }], 0, 0]);
+  assert.equal(calls[0].body, '{"ticket":"T"}');
+});
+
+test('a ticket that is no good after a reload is followed by a new code without a click', async (t) => {
+  const { client, logins, lines } = await leftBefore(t, 404);
+  await settled();
+  assert.deepEqual([client.state, logins, lines.map(({ url }) => url)], ['connecting', [], ['wss://host/base/ws?qr=svg']]);
+});
+
+test('a browser that was given its cookie just now comes back once, with the one that it kept', async (t) => {
+  const { client, lines, hears, clock } = begin(t, [], { frames: [{ ...KEY, new_browser: true }] });
+  clock.tick(1_499);
+  assert.equal(lines.length, 1);
+  clock.tick(1);
+  assert.deepEqual([lines.length, lines[0].closed, lines[1].url], [2, 4900, 'wss://host/base/ws?resume=1&qr=svg']);
+  hears(KEY);
+  clock.tick(20_000);
+  assert.deepEqual([lines.length, client.state], [2, 'waiting']);
 });
