@@ -282,7 +282,21 @@ async fn a_browser_that_is_quiet_or_strange_within_the_rules_is_left_alone() {
         assert_eq!(browser.message().await["type"], "token");
         phone.scan(&plain_key).await;
         assert!(plain.text().await.len() > 100);
-        for text in ["not json", "[]", "{}", r#"{"type":"resume","resume":"x"}"#] {
+        for text in [
+            "not json",
+            "[]",
+            "{}",
+            r#"{"type":"resume","resume":"x"}"#,
+            // Lists of what stands in a message, which a derived parser takes for one.
+            r#"["received"]"#,
+            r#"["cancel"]"#,
+            r#"["resume","x"]"#,
+            r#"["resume",{"resume":"x"}]"#,
+            r#"["a-type-of-next-year"]"#,
+            r#"[{"type":"received"}]"#,
+            r#"{"type":["received"]}"#,
+            r#"{"type":{"received":null}}"#,
+        ] {
             let (mut browser, _key) = Browser::json(service.address).await;
             browser.say_text(text).await;
             assert_eq!(browser.closed().await, Closed::Code(4003), "{text}");
