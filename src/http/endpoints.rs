@@ -172,7 +172,7 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
                 .parameter(Place::Header, CLAIM_HEADER, true, "What /scan answered", claim)
                 .answers::<answers::Receipt>("The receipt")
                 .refused(&[ApiError::UnknownKey, ApiError::NotYours, ApiError::Crowded])
-                .refused(&[ApiError::StoreAway, ApiError::KeysAway])
+                .refused(&[ApiError::StoreAway])
         }),
         Endpoint::at("/weblogin")
             .cors()
@@ -409,7 +409,6 @@ fn decides(operation: Operation) -> Operation {
         ApiError::Conflict,
         ApiError::Limited(Duration::from_secs(1)),
         ApiError::StoreAway,
-        ApiError::KeysAway,
         ApiError::WebhookAway,
     ])
 }

@@ -14,7 +14,7 @@ use crate::{
     error::{ApiError, answer},
     keys::{Claim, Key},
     login::{Answer, Attempt, Ending, Facts, MatchNumber, Note, Outcome, PhoneRefusal, Then},
-    metrics::ScanResult,
+    metrics::{ScanResult, TokenKind, TokenRefusal},
     socket::Worker,
     store::{ConfirmDone, ScanDone},
     tokens::{AppUser, NotVerified, bearer},
@@ -285,7 +285,7 @@ async fn counted(
             worker.metrics.scans.inc(match &error {
                 ApiError::UnknownKey | ApiError::NoLogin => ScanResult::Unknown,
                 ApiError::Conflict => ScanResult::Conflict,
-                ApiError::Unauthenticated => ScanResult::Unauthenticated,
+                ApiError::Unauthenticated(_) => ScanResult::Unauthenticated,
                 ApiError::NotYours | ApiError::CannotMatch | ApiError::Origin | ApiError::Host => {
                     ScanResult::Forbidden
                 }
@@ -319,10 +319,12 @@ async fn authenticated(request: &HttpRequest, worker: &Worker) -> Result<AppUser
     client.check_host(&worker.config)?;
     client.check_origin(&worker.config)?;
     let header = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-    let token = bearer(header).ok_or(ApiError::Unauthenticated)?;
+    let refused = |why| worker.refuse_token(TokenKind::App, why);
+    let token = bearer(header).ok_or_else(|| refused(TokenRefusal::Missing))?;
     worker.app_auth.verify(token).await.map_err(|why| match why {
-        NotVerified::Invalid => ApiError::Unauthenticated,
+        NotVerified::Refused(why) => refused(why),
         NotVerified::KeysAway => ApiError::KeysAway,
+        NotVerified::TooManyFetches(wait) => ApiError::Limited(wait),
     })
 }
 

@@ -9,6 +9,7 @@ use super::{client::Client, cookie};
 use crate::{
     config::Deliver,
     error::{ApiError, answer},
+    metrics::{TokenKind, TokenRefusal},
     socket::Worker,
     tokens::{WebLogin, bearer},
 };
@@ -40,10 +41,11 @@ async fn web_login(
 
 /// The login of a token that is ours and has not expired.
 async fn verified(token: Option<&str>, worker: &Worker) -> Result<WebLogin, ApiError> {
-    let signed = token.and_then(|token| worker.issuer.verify(token));
-    let signed = signed.ok_or(ApiError::Unauthenticated)?;
+    let refused = |why| worker.refuse_token(TokenKind::Web, why);
+    let token = token.ok_or_else(|| refused(TokenRefusal::Missing))?;
+    let signed = worker.issuer.verify(token).map_err(refused)?;
     let now = worker.store.token_time().await.map_err(|_| ApiError::StoreAway)?;
-    signed.at(now).ok_or(ApiError::Unauthenticated)
+    signed.at(now).ok_or_else(|| refused(TokenRefusal::Expired))
 }
 
 /// `GET /verify`
@@ -57,7 +59,7 @@ pub(super) async fn verify(
     let WebLogin { user, id, expires_at } = web_login(&request, &worker).await.1?;
     let good = worker.store.is_good(&user, id).await.map_err(|_| ApiError::StoreAway)?;
     if !good {
-        return Err(ApiError::Unauthenticated);
+        return Err(worker.refuse_token(TokenKind::Web, TokenRefusal::Revoked));
     }
     let body = json!({
         "code": 100, "msg": "OK", "user": user, "platform": "web", "expires_at": expires_at,

@@ -42,7 +42,7 @@ use crate::{
     journal::Journal,
     keys::{Entropy, LoginId, Seed},
     login::{Because, CONFIRM, Facts, Held, Protocol, Windows, hashes},
-    metrics::{Metrics, ProtocolLabel, RefusedReason},
+    metrics::{Label, Metrics, ProtocolLabel, RefusedReason, TokenKind, TokenRefusal},
     protocol::SUBPROTOCOL,
     registry::{ConnId, Enter, Register, RegistryAddr, Unregister},
     store::{NewLogin, Session, Store},
@@ -243,6 +243,13 @@ pub fn wants_qr(request: &HttpRequest) -> bool {
 }
 
 impl Worker {
+    /// Counts a token that is answered 401, and says why in the log.
+    pub(crate) fn refuse_token(&self, kind: TokenKind, why: TokenRefusal) -> ApiError {
+        self.metrics.tokens_refused.inc(kind, why);
+        tracing::debug!(kind = kind.text(), reason = why.text(), "a token was refused");
+        ApiError::Unauthenticated(why)
+    }
+
     /// Counts a refusal, and hands it on.
     pub(crate) fn refuse(&self, reason: RefusedReason, error: ApiError) -> ApiError {
         self.metrics.sockets_refused.inc(reason);

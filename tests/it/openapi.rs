@@ -262,3 +262,27 @@ async fn no_list_is_taken_for_an_object_in_any_body() {
         assert_eq!(answer.status(), 400, "{body}");
     }
 }
+
+/// `json::object` is the one way in: what is derived would take a list for a struct.
+#[test]
+fn json_from_others_is_read_in_one_place() {
+    fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(folder).expect("a folder");
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+    }
+    let mut direct = Vec::new();
+    let sources = files(concat!(env!("CARGO_MANIFEST_DIR"), "/src").as_ref());
+    for file in sources.into_iter().filter(|file| file.extension().is_some_and(|e| e == "rs")) {
+        let text = std::fs::read_to_string(&file).expect("a text");
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for line in code.lines().filter(|line| line.contains("serde_json::from_")) {
+            // Any JSON at all, looked at afterwards.
+            if !line.contains("Value") && !line.contains("Object<") {
+                direct.push(format!("{}: {}", file.display(), line.trim()));
+            }
+        }
+    }
+    direct.retain(|line| !line.contains("src/json.rs"));
+    assert_eq!(direct, [""; 0]);
+}
