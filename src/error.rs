@@ -24,6 +24,8 @@ pub enum ApiError {
     NoLogin,
     /// The key or claim never existed, expired or ended: one answer for all.
     UnknownKey,
+    /// What was scanned holds nothing that could be a key.
+    NoKey,
     /// Missing, malformed, wrongly signed or expired token.
     Unauthenticated(TokenRefusal),
     /// Another user was first, or the login has gone past what is asked.
@@ -98,7 +100,7 @@ impl ApiError {
     /// What goes over the wire.
     pub fn wire(&self) -> Wire {
         let (status, code, msg) = match self {
-            Self::UnknownKey => (StatusCode::NOT_FOUND, -1, "Key does not exist"),
+            Self::UnknownKey | Self::NoKey => (StatusCode::NOT_FOUND, -1, "Key does not exist"),
             Self::NoLogin => (StatusCode::NOT_FOUND, -1, "There is no such login"),
             Self::Unauthenticated(_) => (
                 StatusCode::UNAUTHORIZED,
@@ -224,7 +226,8 @@ impl ApiError {
             Self::WrongNumber { tries_left } => Some(*tries_left),
             _ => None,
         };
-        let body = Body { code, msg, error_description, tries_left };
+        let is_key = (*self == Self::NoKey).then_some(false);
+        let body = Body { code, msg, error_description, is_key, tries_left };
         let mut response = answer(builder, &body);
         // For whoever shows it to a person (`http::around`).
         response.extensions_mut().insert(self.clone());
@@ -238,6 +241,8 @@ struct Body {
     msg: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     error_description: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_key: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tries_left: Option<u8>,
 }

@@ -149,6 +149,7 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
             .body::<scan::KeyBody>()
             .answers::<answers::Scanned>("Logged in, or claimed and to be confirmed")
             .refused(&[
+                ApiError::NoKey,
                 ApiError::Locked(Duration::from_secs(1)),
                 ApiError::TooManyClaims(Duration::from_secs(1)),
                 ApiError::CannotMatch,

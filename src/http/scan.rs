@@ -73,8 +73,7 @@ pub(super) async fn scan(
         let KeyBody { key } =
             body::read(&request, payload, "The body must have a text field 'key'").await?;
         let wait = wait(&request)?;
-        // A text that is no key at all never existed either.
-        let Key { id, code } = Key::parse(&key).map_err(|_| ApiError::UnknownKey)?;
+        let Key { id, code } = Key::parse(&key).map_err(|_| ApiError::NoKey)?;
         let claim = code.claim(id, &user.user);
         let trace = worker.trace(&request, id);
         let (mut flags, mut place) = (Vec::new(), None);
@@ -283,7 +282,7 @@ async fn counted(
         }
         Err(error) => {
             worker.metrics.scans.inc(match &error {
-                ApiError::UnknownKey | ApiError::NoLogin => ScanResult::Unknown,
+                ApiError::UnknownKey | ApiError::NoKey | ApiError::NoLogin => ScanResult::Unknown,
                 ApiError::Conflict => ScanResult::Conflict,
                 ApiError::Unauthenticated(_) => ScanResult::Unauthenticated,
                 ApiError::NotYours | ApiError::CannotMatch | ApiError::Origin | ApiError::Host => {
