@@ -15,6 +15,8 @@ use actix_web::{
 };
 use serde::Serialize;
 
+use crate::metrics::TokenRefusal;
+
 /// A refusal of the HTTP API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApiError {
@@ -22,8 +24,10 @@ pub enum ApiError {
     NoLogin,
     /// The key or claim never existed, expired or ended: one answer for all.
     UnknownKey,
+    /// What was scanned holds nothing that could be a key.
+    NoKey,
     /// Missing, malformed, wrongly signed or expired token.
-    Unauthenticated,
+    Unauthenticated(TokenRefusal),
     /// Another user was first, or the login has gone past what is asked.
     Conflict,
     /// Over a limit; try again after this long.
@@ -100,9 +104,9 @@ impl ApiError {
     /// What goes over the wire.
     pub fn wire(&self) -> Wire {
         let (status, code, msg) = match self {
-            Self::UnknownKey => (StatusCode::NOT_FOUND, -1, "Key does not exist"),
+            Self::UnknownKey | Self::NoKey => (StatusCode::NOT_FOUND, -1, "Key does not exist"),
             Self::NoLogin => (StatusCode::NOT_FOUND, -1, "There is no such login"),
-            Self::Unauthenticated => (
+            Self::Unauthenticated(_) => (
                 StatusCode::UNAUTHORIZED,
                 -2,
                 "Not authenticated: a valid token is needed in the Authorization header",
@@ -228,8 +232,10 @@ impl ApiError {
         if let Some(seconds) = self.retry_after() {
             builder.insert_header((header::RETRY_AFTER, seconds.max(1)));
         }
-        if *self == Self::Unauthenticated {
-            builder.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        let mut error_description = None;
+        if let Self::Unauthenticated(why) = self {
+            builder.insert_header((header::WWW_AUTHENTICATE, challenge(*why)));
+            error_description = (*why != TokenRefusal::Missing).then(|| why.description());
         }
         if *self == Self::UpgradeRequired {
             builder.insert_header((header::UPGRADE, "websocket"));
@@ -238,7 +244,9 @@ impl ApiError {
             Self::WrongNumber { tries_left } => Some(*tries_left),
             _ => None,
         };
-        let mut response = answer(builder, &Body { code, msg, tries_left });
+        let is_key = (*self == Self::NoKey).then_some(false);
+        let body = Body { code, msg, error_description, is_key, tries_left };
+        let mut response = answer(builder, &body);
         // For whoever shows it to a person (`http::around`).
         response.extensions_mut().insert(self.clone());
         response
@@ -250,7 +258,21 @@ struct Body {
     code: i32,
     msg: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    error_description: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_key: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     tries_left: Option<u8>,
+}
+
+/// What `WWW-Authenticate` says (RFC 6750, 3); of a request without a token nothing but the scheme.
+fn challenge(why: TokenRefusal) -> String {
+    match why {
+        TokenRefusal::Missing => "Bearer".into(),
+        why => {
+            format!("Bearer error=\"invalid_token\", error_description=\"{}\"", why.description())
+        }
+    }
 }
 
 /// An answer of the API: JSON that no cache may keep.

@@ -23,7 +23,7 @@
 //! ```text
 //! main -> { cli, app } -> { http, socket, admin, feed, revoker, lifecycle }
 //!      -> { connection, registry, journal, trace, store, tokens } -> leaves
-//! leaves = { login, protocol, close, keys, clock, origin, config, crash, error, metrics }
+//! leaves = { login, protocol, close, keys, clock, origin, config, crash, error, metrics, json, text }
 //! ```
 
 pub mod admin;
@@ -38,6 +38,7 @@ pub mod error;
 pub mod feed;
 pub mod http;
 pub mod journal;
+pub mod json;
 pub mod keys;
 pub mod lifecycle;
 pub mod login;
@@ -50,6 +51,7 @@ pub mod revoker;
 pub mod socket;
 pub mod store;
 pub mod telemetry;
+pub mod text;
 pub mod tokens;
 pub mod trace;
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::json;
+
 /// The sub-protocol of the JSON messages.
 pub const SUBPROTOCOL: &str = "scanlogin.v1";
 
@@ -115,7 +117,7 @@ impl ClientMessage {
     /// # Errors
     /// [`NotAMessage`].
     pub fn parse(text: &str) -> Result<Self, NotAMessage> {
-        serde_json::from_str(text).map_err(|_| NotAMessage)
+        json::object(text.as_bytes()).map_err(|_| NotAMessage)
     }
 }
 

@@ -9,7 +9,7 @@ use url::Url;
 use crate::{
     clock::Timestamp,
     config::{ConfigError, MIN_SECRET, Secret, TokenOrder, Values, pem, text},
-    tokens::{CallError, DemoUser, MAX_NAME, MAX_PICTURE, MAX_USER, outgoing},
+    tokens::{CallError, DemoUser, MAX_NAME, MAX_PICTURE, MAX_USER, is_user, outgoing},
 };
 
 /// Seconds that a token is good for where nobody says otherwise.
@@ -60,6 +60,11 @@ pub async fn token(
         if text.len() > most { Err(TokenError::Argument(name, what)) } else { Ok(()) }
     };
     within("user", &order.user, MAX_USER)?;
+    if !is_user(&order.user) {
+        let what = "must have no control characters, line separators or \
+                    direction marks: the service refuses such a sub";
+        return Err(TokenError::Argument("user", what.into()));
+    }
     // The service would leave them out, and nobody would know why.
     within("name", order.name.as_deref().unwrap_or_default(), MAX_NAME)?;
     within("picture", order.picture.as_deref().unwrap_or_default(), MAX_PICTURE)?;

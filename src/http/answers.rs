@@ -55,9 +55,9 @@ pub(super) enum Scanned {
 pub(super) struct Asker {
     ip: String,
     user_agent: String,
-    /// What a person recognises of it: "Firefox on Windows".
+    /// What a person recognises of it: "Firefox on Windows". As the user agent, what the asker says of itself.
     browser_name: String,
-    /// The page's origin; empty where there is none.
+    /// The page's origin, as the asker says: a browser tells the truth, a program may say anything. Empty: no page.
     origin: String,
     /// Milliseconds since the browser asked.
     age_ms: u64,

@@ -6,7 +6,7 @@ use actix_web::{HttpMessage, HttpRequest, web::Payload};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-use crate::{connection::Connection, error::ApiError};
+use crate::{connection::Connection, error::ApiError, json};
 
 /// Largest body, in bytes (spec section 3).
 const MAX_BODY: usize = 8 * 1024;
@@ -40,7 +40,7 @@ pub fn parse<T: DeserializeOwned>(
     expected: &'static str,
 ) -> Result<T, ApiError> {
     match content_type {
-        JSON => serde_json::from_slice(bytes).ok(),
+        JSON => json::object(bytes).ok(),
         FORM => serde_urlencoded::from_bytes(bytes).ok(),
         _ => return Err(ApiError::UnsupportedType),
     }
@@ -62,7 +62,7 @@ pub(crate) async fn read_json<T: DeserializeOwned>(
     }
     let malformed = ApiError::Malformed(expected);
     let bytes = bytes(payload, &malformed).await?;
-    serde_json::from_slice(&bytes).map_err(|_| malformed)
+    json::object(&bytes).map_err(|_| malformed)
 }
 
 async fn bytes(payload: Payload, malformed: &ApiError) -> Result<Bytes, ApiError> {

@@ -165,6 +165,7 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
             .body::<scan::KeyBody>()
             .answers::<answers::Scanned>("Logged in, or claimed and to be confirmed")
             .refused(&[
+                ApiError::NoKey,
                 ApiError::Locked(Duration::from_secs(1)),
                 ApiError::TooManyClaims(Duration::from_secs(1)),
                 ApiError::CannotMatch,
@@ -188,8 +189,7 @@ pub(super) fn all(offered: Offered) -> Vec<Endpoint> {
                 .parameter(Place::Header, CLAIM_HEADER, true, "What /scan answered", claim)
                 .answers::<answers::Receipt>("The receipt")
                 .refused(&[ApiError::UnknownKey, ApiError::NotYours, ApiError::Crowded])
-                .refused(&[ApiError::TooManyHeld, ApiError::Limited(Duration::from_secs(1))])
-                .refused(&[ApiError::StoreAway, ApiError::KeysAway])
+                .refused(&[ApiError::TooManyHeld, ApiError::StoreAway])
         }),
         Endpoint::at("/weblogin")
             .cors()
@@ -428,7 +428,6 @@ fn decides(operation: Operation) -> Operation {
         ApiError::Conflict,
         ApiError::Limited(Duration::from_secs(1)),
         ApiError::StoreAway,
-        ApiError::KeysAway,
         ApiError::WebhookAway,
     ])
 }

@@ -11,17 +11,22 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Held, approval, body, client::Client, held::HeldCall, risk};
+use super::{
+    Held, approval, body,
+    client::{Client, bearer_of},
+    held::HeldCall,
+    risk,
+};
 use crate::{
     config::Confirm,
     connection::AddressPermit,
     error::{ApiError, answer},
     keys::{Claim, Key},
     login::{Answer, Attempt, Ending, Facts, MatchNumber, Note, Outcome, PhoneRefusal, Then},
-    metrics::ScanResult,
+    metrics::{ScanResult, TokenKind},
     socket::Worker,
     store::{ConfirmDone, ScanDone},
-    tokens::{AppUser, NotVerified, bearer},
+    tokens::{AppUser, NotVerified},
     trace::TraceContext,
 };
 
@@ -75,8 +80,7 @@ pub(super) async fn scan(
         let KeyBody { key } =
             body::read(&request, payload, "The body must have a text field 'key'").await?;
         let receipt = wait(&request)?.map(|wait| (user.user.clone(), wait));
-        // A text that is no key at all never existed either.
-        let Key { id, code } = Key::parse(&key).map_err(|_| ApiError::UnknownKey)?;
+        let Key { id, code } = Key::parse(&key).map_err(|_| ApiError::NoKey)?;
         let claim = code.claim(id, &user.user);
         let trace = worker.trace(&request, id);
         let (mut flags, mut place) = (Vec::new(), None);
@@ -286,9 +290,9 @@ async fn counted(
         }
         Err(error) => {
             worker.metrics.scans.inc(match &error {
-                ApiError::UnknownKey | ApiError::NoLogin => ScanResult::Unknown,
+                ApiError::UnknownKey | ApiError::NoKey | ApiError::NoLogin => ScanResult::Unknown,
                 ApiError::Conflict => ScanResult::Conflict,
-                ApiError::Unauthenticated => ScanResult::Unauthenticated,
+                ApiError::Unauthenticated(_) => ScanResult::Unauthenticated,
                 ApiError::NotYours
                 | ApiError::OtherBrowser
                 | ApiError::CannotMatch
@@ -325,14 +329,12 @@ async fn authenticated(request: &HttpRequest, worker: &Worker) -> Result<AppUser
     let client = Client::of(request, &worker.config);
     client.check_host(&worker.config)?;
     client.check_origin(&worker.config)?;
-    let header = request.headers().get(header::AUTHORIZATION).ok_or(ApiError::Unauthenticated)?;
-    let Some(token) = bearer(header.to_str().ok()) else {
-        return Err(worker.limits.refuse_forged(&client));
-    };
+    let refused = |why| worker.refuse_token(&client, TokenKind::App, why);
+    let token = bearer_of(request).map_err(refused)?;
     worker.app_auth.verify(token).await.map_err(|why| match why {
-        NotVerified::Invalid => worker.limits.refuse_forged(&client),
-        NotVerified::NotNow => ApiError::Unauthenticated,
+        NotVerified::Refused(why) => refused(why),
         NotVerified::KeysAway => ApiError::KeysAway,
+        NotVerified::TooManyFetches(wait) => worker.limits.count_forged(&client, wait),
     })
 }
 

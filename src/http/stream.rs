@@ -14,6 +14,7 @@ use serde_json::json;
 use super::{Held, body, client::Client};
 use crate::{
     error::{ApiError, answer},
+    json::{self, Object},
     metrics::{ProtocolLabel, RefusedReason},
     socket::{
         Worker,
@@ -36,13 +37,13 @@ const BODY: &str = "The body must be an object: empty, or with a text field 'res
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct OpenBody {
     resume: Option<String>,
-    seen: Option<Seen>,
+    seen: Option<Object<Seen>>,
 }
 
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct MessageBody {
     resume: String,
-    #[serde(rename = "type")]
+    #[serde(rename = "type", deserialize_with = "json::word")]
     said: Said,
 }
 
@@ -62,6 +63,7 @@ async fn asked(
     let OpenBody { resume, seen } = body::read_json(request, payload, BODY)
         .await
         .map_err(|e| worker.refuse(RefusedReason::Handshake, e))?;
+    let seen = seen.map(|Object(seen)| seen);
     Ok((Asked { resume, qr_svg: wants_qr(request) }, seen))
 }
 

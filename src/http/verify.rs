@@ -5,12 +5,16 @@ use std::rc::Rc;
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use serde_json::json;
 
-use super::{client::Client, cookie};
+use super::{
+    client::{Client, bearer_of},
+    cookie,
+};
 use crate::{
     config::Deliver,
     error::{ApiError, answer},
+    metrics::{TokenKind, TokenRefusal},
     socket::Worker,
-    tokens::{WebLogin, bearer},
+    tokens::WebLogin,
 };
 
 /// How a request brought its web token.
@@ -28,27 +32,25 @@ async fn web_login(
     worker: &Worker,
 ) -> (Brought, Result<WebLogin, ApiError>) {
     let client = Client::of(request, &worker.config);
-    let header = request.headers().get(header::AUTHORIZATION);
-    if header.is_none()
+    if !request.headers().contains_key(header::AUTHORIZATION)
         && worker.config.deliver == Deliver::Ticket
         && let Some(token) = cookie::token(request)
     {
         return (Brought::Cookie, verified(&token, &client, worker).await);
     }
-    let Some(header) = header else { return (Brought::Bearer, Err(ApiError::Unauthenticated)) };
-    let login = match bearer(header.to_str().ok()) {
-        Some(token) => verified(token, &client, worker).await,
-        None => Err(worker.limits.refuse_forged(&client)),
+    let login = match bearer_of(request) {
+        Ok(token) => verified(token, &client, worker).await,
+        Err(why) => Err(worker.refuse_token(&client, TokenKind::Web, why)),
     };
     (Brought::Bearer, login)
 }
 
 /// The login of a token that is ours and has not expired.
 async fn verified(token: &str, client: &Client, worker: &Worker) -> Result<WebLogin, ApiError> {
-    let signed = worker.issuer.verify(token);
-    let signed = signed.ok_or_else(|| worker.limits.refuse_forged(client))?;
+    let refused = |why| worker.refuse_token(client, TokenKind::Web, why);
+    let signed = worker.issuer.verify(token).map_err(refused)?;
     let now = worker.store.token_time().await.map_err(|_| ApiError::StoreAway)?;
-    signed.at(now).ok_or(ApiError::Unauthenticated)
+    signed.at(now).ok_or_else(|| refused(TokenRefusal::Expired))
 }
 
 /// `GET /verify`
@@ -62,7 +64,7 @@ pub(super) async fn verify(
     let WebLogin { user, id, expires_at } = web_login(&request, &worker).await.1?;
     let good = worker.store.is_good(&user, id).await.map_err(|_| ApiError::StoreAway)?;
     if !good {
-        return Err(ApiError::Unauthenticated);
+        return Err(worker.refuse_token(&client, TokenKind::Web, TokenRefusal::Revoked));
     }
     let body = json!({
         "code": 100, "msg": "OK", "user": user, "platform": "web", "expires_at": expires_at,

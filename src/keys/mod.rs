@@ -17,6 +17,7 @@
 //! Every derivation has its own label, so no stored hash says anything about another secret.
 
 mod browser;
+mod scanned;
 mod ticket;
 
 use std::fmt;
@@ -277,14 +278,18 @@ pub struct Key {
 }
 
 impl Key {
-    /// Reads a key, or the whole URL that the QR code held (`.../s#<key>`).
+    /// Finds the key in what a phone has scanned, or a person has pasted: the key itself or the whole URL that the QR code
+    /// held (`.../s#<key>`), also as messengers, browsers and mail programs hand it on ([`scanned`]). Of several keys the
+    /// last.
     ///
     /// # Errors
-    /// [`Malformed`] if it is neither.
+    /// [`Malformed`] if there is none in it.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
-        let text = text.trim();
-        let text = text.rsplit_once('#').map_or(text, |(_, fragment)| fragment);
-        let (id, code) = decode_pair::<16, 32>(text)?;
+        let trimmed = text.trim();
+        let fragment = trimmed.rsplit_once('#').map_or(trimmed, |(_, fragment)| fragment);
+        // As it nearly always comes.
+        let pair = decode_pair::<16, 32>(fragment).or_else(|_| scanned::find(text))?;
+        let (id, code) = pair;
         Ok(Self { id, code: Code(code) })
     }
 

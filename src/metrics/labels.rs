@@ -181,6 +181,79 @@ labels! {
 }
 
 labels! {
+    /// Which token was refused.
+    TokenKind {
+        /// The app's, of a phone.
+        App = "app",
+        /// Ours, of a browser that is logged in.
+        Web = "web",
+    }
+}
+
+labels! {
+    /// Why a token was refused with 401.
+    TokenRefusal {
+        /// There is none.
+        Missing = "missing",
+        /// No JWT, or one whose claims are no object of the right types.
+        Malformed = "malformed",
+        /// Its header has `crit`.
+        Critical = "critical",
+        /// Its `typ` is the other kind's, or not ours.
+        Type = "type",
+        /// Its `alg` is none that we accept, or none of our keys'.
+        Algorithm = "algorithm",
+        /// Its `kid` is none of our keys'.
+        Key = "key",
+        /// None of our keys has signed it.
+        Signature = "signature",
+        /// `exp` is missing, or a date is none.
+        Dates = "dates",
+        /// `exp` has passed.
+        Expired = "expired",
+        /// `nbf` has not come.
+        NotYet = "not_yet",
+        /// `iss` is not the one that is configured.
+        Issuer = "issuer",
+        /// `aud` is not the one that is configured.
+        Audience = "audience",
+        /// `sub` is missing, empty, too long, or has control characters.
+        Subject = "subject",
+        /// Good, but logged out, replaced or never collected.
+        Revoked = "revoked",
+    }
+}
+
+impl TokenRefusal {
+    /// For who makes the tokens, as `error_description` has it (RFC 6750, 3): no quotes. Nothing of the token, the keys or
+    /// the configuration is in it.
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Missing => "A token is needed",
+            Self::Malformed => "The token is not a JWT, or a claim of it has a wrong type",
+            Self::Critical => "The token's header has crit, and no extension is understood here",
+            Self::Type => "The token's typ is not of the kind that is needed here",
+            Self::Algorithm => "The token's alg is not that of any key",
+            Self::Key => "The token's kid is not that of any key",
+            Self::Signature => "The token's signature does not fit any key",
+            Self::Dates => {
+                "The token has no exp, or its exp, nbf or iat is not a number of seconds since 1970"
+            }
+            Self::Expired => "The token has expired",
+            Self::NotYet => "The token's nbf has not come yet",
+            Self::Issuer => "The token's iss is not the one that is expected",
+            Self::Audience => "The token's aud is not the one that is expected",
+            Self::Subject => {
+                "The token's sub must have 1 to 255 bytes, and no control characters or direction marks"
+            }
+            Self::Revoked => {
+                "The web login is over: logged out, replaced, or its token was not collected in time"
+            }
+        }
+    }
+}
+
+labels! {
     /// What became of a resume.
     ResumeResult {
         /// Goes on waiting.

@@ -19,8 +19,8 @@ pub use self::{
     labels::{
         ConnectionEnd, ConnectionState, CutReason, KeySetResult, Label, LoginOutcome,
         NotificationResult, Port, ProtocolLabel, RefusedReason, ResumeResult, ResyncReason, Route,
-        ScanResult, SpanResult, Status, StoreErrorKind, StoreOperation, WebhookEvent,
-        WebhookResult,
+        ScanResult, SpanResult, Status, StoreErrorKind, StoreOperation, TokenKind, TokenRefusal,
+        WebhookEvent, WebhookResult,
     },
     lines::Lines,
     threads::{Thread, Threads},
@@ -154,6 +154,7 @@ pub struct Metrics {
     pub threads: Threads,
     pub http_requests: CounterByTwo<Route, Status>,
     pub http_request_seconds: HistogramBy<Route>,
+    pub tokens_refused: CounterByTwo<TokenKind, TokenRefusal>,
     pub key_set_refreshes: CounterBy<KeySetResult>,
     pub key_set_refreshed: IntGauge,
     pub webhook_requests: CounterByTwo<WebhookEvent, WebhookResult>,
@@ -321,6 +322,12 @@ impl Metrics {
                 "How long HTTP requests took, not counting a wait that the phone asked for",
                 "route",
                 FAST,
+            ),
+            tokens_refused: CounterByTwo::new(
+                &registry,
+                "scanlogin_tokens_refused_total",
+                "Calls that were answered 401, by the kind of token that they needed and what is wrong with it",
+                ["kind", "reason"],
             ),
             key_set_refreshes: CounterBy::new(
                 &registry,

@@ -30,7 +30,7 @@ use super::{
     waiting::{Introduce, Opening},
 };
 use crate::{
-    connection::AddressPermit, error::ApiError, http::client::Client, login::Protocol,
+    connection::AddressPermit, error::ApiError, http::client::Client, json, login::Protocol,
     metrics::ProtocolLabel,
 };
 
@@ -171,7 +171,7 @@ impl<S: Stream<Item = Result<Bytes, Error>>> Said<S> {
                         Frame::Close { code, .. } => news.close = Some(code),
                         Frame::Text(text) => {
                             let known = seen.take();
-                            if known.is_none() || known != serde_json::from_str(&text).ok() {
+                            if known.is_none() || known != json::object(text.as_bytes()).ok() {
                                 news.frames.push(text);
                             }
                         }
@@ -197,7 +197,8 @@ pub struct News {
 impl News {
     /// `frames`, and `close` where the login has left this line.
     pub fn to_json(&self) -> Value {
-        let read = |text: &String| serde_json::from_str(text).expect("written by us as JSON");
+        let read =
+            |text: &String| serde_json::from_str::<Value>(text).expect("written by us as JSON");
         let frames: Vec<Value> = self.frames.iter().map(read).collect();
         match self.close {
             Some(close) => json!({ "code": 100, "msg": "OK", "frames": frames, "close": close }),

@@ -45,7 +45,7 @@ use crate::{
     journal::Journal,
     keys::{Entropy, Hash, LoginId, Seed},
     login::{Because, CONFIRM, Facts, Held, Protocol, Windows, bind, hashes},
-    metrics::{Metrics, ProtocolLabel, RefusedReason},
+    metrics::{Label, Metrics, ProtocolLabel, RefusedReason, TokenKind, TokenRefusal},
     protocol::SUBPROTOCOL,
     registry::{ConnId, Enter, Register, RegistryAddr, Unregister},
     store::{NewLogin, Session, Store},
@@ -253,6 +253,19 @@ pub fn wants_qr(request: &HttpRequest) -> bool {
 }
 
 impl Worker {
+    /// Counts a token that is refused, and says why in the log. The answer is 401, or 429 where the
+    /// client's address has brought too many forged ones.
+    pub(crate) fn refuse_token(
+        &self,
+        client: &Client,
+        kind: TokenKind,
+        why: TokenRefusal,
+    ) -> ApiError {
+        self.metrics.tokens_refused.inc(kind, why);
+        tracing::debug!(kind = kind.text(), reason = why.text(), "a token was refused");
+        self.limits.refuse_token(client, why)
+    }
+
     /// Counts a refusal, and hands it on.
     pub(crate) fn refuse(&self, reason: RefusedReason, error: ApiError) -> ApiError {
         self.metrics.sockets_refused.inc(reason);

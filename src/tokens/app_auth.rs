@@ -1,27 +1,35 @@
 //! Who is this phone: verifies the app's own JWT.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use jsonwebtoken::{
-    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header,
+    Algorithm, DecodingKey, EncodingKey, Validation, dangerous::insecure_decode_claims,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
     WEB_TOKEN_TYPE,
-    key_set::{Found, KeySet},
+    jwt::{self, Header, NumericDate},
+    key_set::{KeySet, Newer},
 };
 use crate::{
     clock::{Clock, Timestamp},
     config::{AppKey, Config, Secret, pem::VerifyingKey},
+    json::{self, Object},
     login::Profile,
+    metrics::TokenRefusal,
+    text,
 };
 
 /// Longest user name, in bytes (spec section 3).
 pub const MAX_USER: usize = 255;
 /// How far the wall clocks of the app's backend and of this machine may be apart, in seconds.
 const LEEWAY: u64 = 30;
+/// A token that was made so long before the key set was fetched, in seconds, had its key in the set, or never has: clocks
+/// differ, and a set is published through caches.
+const PUBLISHED: f64 = 60.0;
 /// Longest name that is passed on to the browser, in bytes; a longer one is left out.
 pub const MAX_NAME: usize = 128;
 /// The same of a picture's address.
@@ -38,34 +46,54 @@ pub struct AppUser {
     pub profile: Profile,
 }
 
-#[derive(Serialize, Deserialize)]
+/// What we look at. `iss` and `aud` are compared where they are decoded. Claims that have a rule of their own are
+/// read as they are, so that a refusal can say which it was.
+#[derive(Deserialize)]
 struct AppClaims {
-    sub: String,
-    exp: u64,
-    // May have a fraction (RFC 7519, 2, NumericDate). A token without it is good from the beginning of time.
-    #[serde(default, skip_serializing)]
-    nbf: f64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    iss: Option<String>,
+    #[serde(default, deserialize_with = "json::any")]
+    sub: Option<Value>,
+    #[serde(default, deserialize_with = "json::any")]
+    exp: Option<Value>,
+    // A token without it is good from the beginning of time.
+    #[serde(default, deserialize_with = "json::any")]
+    nbf: Option<Value>,
+    #[serde(default, deserialize_with = "json::any")]
+    iat: Option<Value>,
+    // Never a list, which the decoder would take.
+    #[serde(default, rename = "iss")]
+    _iss: Option<String>,
     // A claim of another type than expected is as good as absent: it is only for show.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    name: Option<serde_json::Value>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    picture: Option<serde_json::Value>,
+    name: Option<Value>,
+    picture: Option<Value>,
+}
+
+/// What a demo user's token says.
+#[derive(Serialize)]
+struct DemoClaims<'a> {
+    sub: &'a str,
+    exp: u64,
+    iss: &'a str,
+    name: &'a str,
 }
 
 /// Why a token was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotVerified {
     /// It is no valid app token.
-    #[error("not a valid app token")]
-    Invalid,
-    /// It was one: it has expired, or its time has not come.
-    #[error("an app token that is not good at this time")]
-    NotNow,
-    /// It names a key that we do not have, and the key set cannot be fetched: nobody knows.
+    #[error("not a valid app token: {}", .0.description())]
+    Refused(TokenRefusal),
+    /// No key that we have fits it, and the key set cannot be fetched: nobody knows.
     #[error("the app's key set cannot be fetched")]
     KeysAway,
+    /// No key that we have fits it, it is newer than they are, and the set may not be fetched again for so long.
+    #[error("the app's key set was fetched too often: try again after {0:?}")]
+    TooManyFetches(Duration),
+}
+
+impl From<TokenRefusal> for NotVerified {
+    fn from(why: TokenRefusal) -> Self {
+        Self::Refused(why)
+    }
 }
 
 /// What is demanded of a token of each algorithm: the key decides which that is, so a token cannot
@@ -118,7 +146,7 @@ impl Rules {
             let mut validation = Validation::new(algorithm);
             // By our clock, not by the operating system's, which this crate would ask: `AppClaims::are_good`.
             validation.validate_exp = false;
-            let mut required = HashSet::from(["exp".to_owned(), "sub".to_owned()]);
+            let mut required = HashSet::new();
             if let Some(issuer) = issuer {
                 validation.set_issuer(&[issuer]);
                 required.insert("iss".into());
@@ -137,16 +165,25 @@ impl Rules {
         Self(rules.into())
     }
 
-    /// The claims, if one of the keys has signed them; their time is not looked at.
-    fn check(&self, token: &str, header: &Header, keys: &[VerifyingKey]) -> Option<AppClaims> {
-        let (_, validation) = self.0.iter().find(|(algorithm, _)| *algorithm == header.alg)?;
-        let named = |key: &&VerifyingKey| {
-            key.algorithm == header.alg
-                && (key.id.is_none() || header.kid.is_none() || key.id == header.kid)
-        };
-        keys.iter().filter(named).find_map(|key| {
-            decode::<AppClaims>(token, &key.key, validation).ok().map(|data| data.claims)
-        })
+    /// The claims, if one of the keys has signed them; neither their dates nor the user are looked at.
+    fn check(
+        &self,
+        token: &str,
+        header: &Header,
+        keys: &[VerifyingKey],
+    ) -> Result<AppClaims, TokenRefusal> {
+        let rules = self.0.iter().find(|(algorithm, _)| *algorithm == header.algorithm);
+        let (_, rules) = rules.ok_or(TokenRefusal::Algorithm)?;
+        let named =
+            |key: &VerifyingKey| key.id.is_none() || header.key.is_none() || key.id == header.key;
+        jwt::check(token, header.algorithm, keys.iter().map(|key| (key, rules)), named)
+    }
+}
+
+impl Rules {
+    /// Whether tokens of this algorithm can be good at all.
+    fn has(&self, algorithm: Algorithm) -> bool {
+        self.0.iter().any(|(known, _)| *known == algorithm)
     }
 }
 
@@ -174,63 +211,112 @@ impl AppAuth {
     /// # Errors
     /// [`NotVerified`].
     pub async fn verify(&self, token: &str) -> Result<AppUser, NotVerified> {
-        let header = decode_header(token).map_err(|_| NotVerified::Invalid)?;
-        if header.typ.as_deref().is_some_and(|typ| typ.eq_ignore_ascii_case(WEB_TOKEN_TYPE)) {
-            return Err(NotVerified::Invalid);
+        let header = Header::of(token)?;
+        if header.kind.as_deref().is_some_and(|kind| kind.eq_ignore_ascii_case(WEB_TOKEN_TYPE)) {
+            return Err(TokenRefusal::Type.into());
         }
-        let mut claims = self.rules.check(token, &header, &self.keys);
-        if let (None, Some(demo)) = (&claims, &self.demo) {
-            claims = demo.rules.check(token, &header, std::slice::from_ref(&demo.verifying));
-        }
-        if let (None, Some(key_set)) = (&claims, &self.key_set)
-            && header.alg != Algorithm::HS256
+        let mut checked = self.rules.check(token, &header, &self.keys);
+        if let (Err(why), Some(demo)) = (&checked, &self.demo)
+            && jwt::is_of_keys(*why)
         {
-            claims = match key_set.find(header.kid.as_deref()).await {
-                Found::Keys(keys) => self.rules.check(token, &header, &keys),
-                Found::Away => return Err(NotVerified::KeysAway),
-            };
+            let keys = std::slice::from_ref(&demo.verifying);
+            checked = or_closer(*why, demo.rules.check(token, &header, keys));
         }
-        let claims = claims.ok_or(NotVerified::Invalid)?;
-        if !claims.are_good(self.clock.wall()) {
-            return Err(NotVerified::NotNow);
+        if let (Err(why), Some(key_set)) = (&checked, &self.key_set)
+            && jwt::is_of_keys(*why)
+            && header.algorithm != Algorithm::HS256
+        {
+            checked = or_closer(*why, self.by_key_set(token, &header, key_set).await?);
         }
-        user(claims).ok_or(NotVerified::Invalid)
+        Ok(checked?.user(self.clock.wall())?)
+    }
+
+    /// By the keys of the set; fetched anew where none of them fits.
+    async fn by_key_set(
+        &self,
+        token: &str,
+        header: &Header,
+        key_set: &KeySet,
+    ) -> Result<Result<AppClaims, TokenRefusal>, NotVerified> {
+        let known = key_set.current().await;
+        let why = match self.rules.check(token, header, &known.keys) {
+            Err(why) if jwt::is_of_keys(why) => why,
+            decided => return Ok(decided),
+        };
+        // Anybody can make up a token. Only one that is good but for its key is worth a fetch.
+        let claims = insecure_decode_claims::<Object<AppClaims>>(token);
+        let Ok(Object(claims)) = claims else { return Ok(Err(why)) };
+        let made = claims.iat.as_ref().and_then(NumericDate::of);
+        if !self.rules.has(header.algorithm) || claims.user(self.clock.wall()).is_err() {
+            return Ok(Err(why));
+        }
+        match key_set.newer().await {
+            Newer::Keys(keys) => Ok(self.rules.check(token, header, &keys)),
+            Newer::Away => Err(NotVerified::KeysAway),
+            // Else an app would send its user to log in for a key that is known in some seconds.
+            Newer::TooOften(wait)
+                if made.is_some_and(|made| {
+                    made.as_secs() + PUBLISHED >= known.fetched.as_secs() as f64
+                }) =>
+            {
+                Err(NotVerified::TooManyFetches(wait))
+            }
+            Newer::TooOften(_) => Ok(Err(why)),
+        }
     }
 
     /// An app token for a demo user, good for an hour; `None` if there is no such user or no demo.
     pub fn demo_token(&self, user: &str) -> Option<String> {
         let user = DemoUser::ALL.iter().find(|demo| demo.id == user)?;
-        let claims = AppClaims {
-            sub: user.id.into(),
-            exp: self.clock.wall().as_secs() + 3600,
-            nbf: 0.0,
-            iss: Some(DEMO_ISSUER.into()),
-            name: Some(user.name.into()),
-            picture: None,
-        };
+        let exp = self.clock.wall().as_secs() + 3600;
+        let claims = DemoClaims { sub: user.id, exp, iss: DEMO_ISSUER, name: user.name };
         let key = &self.demo.as_ref()?.signing;
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, key).ok()
+        jsonwebtoken::encode(&jsonwebtoken::Header::new(Algorithm::HS256), &claims, key).ok()
     }
+}
+
+/// What was found, or, where both reasons are the keys', the one that came closer.
+fn or_closer(
+    why: TokenRefusal,
+    found: Result<AppClaims, TokenRefusal>,
+) -> Result<AppClaims, TokenRefusal> {
+    found.map_err(|other| if jwt::is_of_keys(other) { jwt::closer(why, other) } else { other })
 }
 
 impl AppClaims {
-    /// The token is good at this time.
-    fn are_good(&self, now: Timestamp) -> bool {
-        let now = now.as_secs();
-        now <= self.exp.saturating_add(LEEWAY) && self.nbf <= (now + LEEWAY) as f64
+    /// The user, if the token is good at this time.
+    fn user(self, now: Timestamp) -> Result<AppUser, TokenRefusal> {
+        let Self { sub, exp, nbf, iat, name, picture, _iss } = self;
+        let date = |claim: Option<Value>| match claim {
+            None => Ok(None),
+            Some(claim) => NumericDate::of(&claim).ok_or(TokenRefusal::Dates).map(Some),
+        };
+        let (exp, nbf, _) = (date(exp)?.ok_or(TokenRefusal::Dates)?, date(nbf)?, date(iat)?);
+        let (now, leeway) = (now.as_secs() as f64, LEEWAY as f64);
+        if now > exp.as_secs() + leeway {
+            return Err(TokenRefusal::Expired);
+        }
+        if nbf.is_some_and(|nbf| nbf.as_secs() > now + leeway) {
+            return Err(TokenRefusal::NotYet);
+        }
+        let user = match sub {
+            Some(Value::String(user)) if is_user(&user) => user,
+            _ => return Err(TokenRefusal::Subject),
+        };
+        let string = |claim| match claim {
+            Some(Value::String(text)) => Some(text),
+            _ => None,
+        };
+        let name = string(name).and_then(text::in_one_line).filter(|name| name.len() <= MAX_NAME);
+        // An address has none of these; what is left without them would be another address.
+        let picture = string(picture)
+            .filter(|picture| picture.len() <= MAX_PICTURE && !picture.contains(text::is_control));
+        Ok(AppUser { user, profile: Profile { name, picture } })
     }
 }
 
-/// The user of claims that are verified.
-fn user(claims: AppClaims) -> Option<AppUser> {
-    let AppClaims { sub, name, picture, .. } = claims;
-    if sub.is_empty() || sub.len() > MAX_USER {
-        return None;
-    }
-    let text = |value: Option<serde_json::Value>, max| match value {
-        Some(serde_json::Value::String(text)) if text.len() <= max => Some(text),
-        _ => None,
-    };
-    let profile = Profile { name: text(name, MAX_NAME), picture: text(picture, MAX_PICTURE) };
-    Some(AppUser { user: sub, profile })
+/// Whether a `sub` can be a user: 1 to 255 bytes, and nothing in them that would make a line of a log, a header or a
+/// list of users say something else than it holds.
+pub fn is_user(sub: &str) -> bool {
+    (1..=MAX_USER).contains(&sub.len()) && !sub.contains(text::is_control)
 }

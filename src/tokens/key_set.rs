@@ -1,8 +1,14 @@
 //! The app's key set (JWKS): fetched in the background, kept while its endpoint is away.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use governor::{DefaultDirectRateLimiter, Quota};
+use governor::{
+    DefaultDirectRateLimiter, Quota,
+    clock::{Clock as _, DefaultClock},
+};
 use jsonwebtoken::jwk::Jwk;
 use reqwest::Client;
 use serde::Deserialize;
@@ -13,6 +19,7 @@ use super::outgoing::{self, CALL_TIME, CallError};
 use crate::{
     clock::{Clock, Timestamp},
     config::pem::VerifyingKey,
+    json::{self, Object},
     metrics::{KeySetResult, Metrics},
 };
 
@@ -24,24 +31,66 @@ const RETRY: Duration = Duration::from_secs(5);
 const MAX_BODY: usize = 256 * 1024;
 /// Most keys that are kept of a set.
 const MAX_KEYS: usize = 100;
-/// Fetches that tokens with unknown keys may cause in a minute. Whoever invents key ids costs the
-/// endpoint this much and no more; a real rotation needs one.
+/// Fetches that tokens may cause in a minute which no key fits: so many at once, then one every 10 s. Whoever makes such
+/// tokens up costs the endpoint this much and no more. Each fetch is everybody's: while somebody uses up all of them, a new key
+/// is known 10 s and a fetch after it is published.
 const ASKED_PER_MINUTE: u32 = 6;
 
 /// What is known of the set.
 #[derive(Clone, Debug, Default)]
-struct Known {
-    keys: Arc<Vec<VerifyingKey>>,
+pub(super) struct Known {
+    pub(super) keys: Arc<Vec<VerifyingKey>>,
     /// When they were fetched, by the wall clock.
-    fetched: Timestamp,
+    pub(super) fetched: Timestamp,
     /// Whether the last fetch failed.
     failing: bool,
+    /// The number of the last fetch that is over.
+    fetch: u64,
+}
+
+/// Fetches that were begun and asked for.
+#[derive(Default)]
+struct Fetches {
+    /// The number of the last one that was begun.
+    begun: u64,
+    /// Whether another one is wanted as soon as that is over.
+    wanted: bool,
+}
+
+#[derive(Default)]
+struct Requests {
+    fetches: Mutex<Fetches>,
+    wake: Notify,
+}
+
+impl Requests {
+    fn lock(&self) -> MutexGuard<'_, Fetches> {
+        self.fetches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for a fetch that begins from now on, if there is none to share and `may` lets it; its number.
+    fn ask<E>(&self, may: impl FnOnce() -> Result<(), E>) -> Result<u64, E> {
+        let mut fetches = self.lock();
+        if !fetches.wanted {
+            may()?;
+            fetches.wanted = true;
+            self.wake.notify_one();
+        }
+        Ok(fetches.begun + 1)
+    }
+
+    fn begin(&self) -> u64 {
+        let mut fetches = self.lock();
+        fetches.wanted = false;
+        fetches.begun += 1;
+        fetches.begun
+    }
 }
 
 /// The keys as those who verify see them.
 pub struct KeySet {
     known: watch::Receiver<Known>,
-    wanted: Arc<Notify>,
+    requests: Arc<Requests>,
     asked: DefaultDirectRateLimiter,
     clock: Clock,
     /// From so old on a set should have been fetched again.
@@ -55,40 +104,58 @@ pub struct Fetcher {
     metrics: Arc<Metrics>,
     clock: Clock,
     known: watch::Sender<Known>,
-    wanted: Arc<Notify>,
+    requests: Arc<Requests>,
     refresh: Duration,
 }
 
-/// What was found for a token's key id.
-pub(super) enum Found {
-    /// The keys that may have signed it; perhaps none.
+/// What came of asking for a newer set.
+pub(super) enum Newer {
+    /// Its keys.
     Keys(Arc<Vec<VerifyingKey>>),
-    /// It names a key that we do not have, and the set cannot be fetched.
+    /// The set cannot be fetched.
     Away,
+    /// It was asked for too often; it may be again after this long.
+    TooOften(Duration),
 }
 
 impl KeySet {
-    /// The keys; fetched anew, within limits, where `id` is none of theirs.
-    pub(super) async fn find(&self, id: Option<&str>) -> Found {
-        let has = |known: &Known| match id {
-            None => true,
-            Some(_) => known.keys.iter().any(|key| key.id.is_none() || key.id.as_deref() == id),
-        };
-        let mut receiver = self.known.clone();
-        let known = receiver.borrow_and_update().clone();
+    /// The set; fetched anew where it is too old to be believed.
+    pub(super) async fn current(&self) -> Known {
+        let known = self.known.borrow().clone();
         // The fetcher waits by a clock that stands still while the machine is suspended; a key that was
         // withdrawn meanwhile is good no longer for that.
         let is_old = !known.failing && self.clock.wall().since(known.fetched) > self.old;
-        if has(&known) && !is_old {
-            return Found::Keys(known.keys);
+        if !is_old {
+            return known;
         }
-        if is_old || self.asked.check().is_ok() {
-            self.wanted.notify_one();
-            // Each fetch, good or not, is announced; one that hangs ends by itself.
-            let _ = tokio::time::timeout(CALL_TIME * 2, receiver.changed()).await;
+        let Ok(fetch) = self.requests.ask(|| Ok::<_, std::convert::Infallible>(()));
+        self.after(fetch).await.unwrap_or(known)
+    }
+
+    /// The set as it is published now, for a token that no key of the current one fits: its `kid` may be new, or
+    /// its signature by a new key without an id, or under an old one's.
+    pub(super) async fn newer(&self) -> Newer {
+        let asked = self.requests.ask(|| {
+            let refused = self.asked.check().err();
+            refused.map_or(Ok(()), |until| Err(until.wait_time_from(DefaultClock::default().now())))
+        });
+        match asked {
+            Err(_) if self.known.borrow().failing => Newer::Away,
+            Err(wait) => Newer::TooOften(wait),
+            Ok(fetch) => match self.after(fetch).await {
+                Some(Known { keys, failing: false, .. }) => Newer::Keys(keys),
+                _ => Newer::Away,
+            },
         }
-        let known = receiver.borrow().clone();
-        if !has(&known) && known.failing { Found::Away } else { Found::Keys(known.keys) }
+    }
+
+    /// What is known after this fetch; `None` where it is not over in time.
+    async fn after(&self, fetch: u64) -> Option<Known> {
+        let mut receiver = self.known.clone();
+        // Each fetch, good or not, is announced; one that hangs ends by itself, and one may be under way before it.
+        let over = receiver.wait_for(|known| known.fetch >= fetch);
+        let known = tokio::time::timeout(CALL_TIME * 2, over).await.ok()?.ok()?;
+        Some(known.clone())
     }
 }
 
@@ -104,8 +171,8 @@ impl Fetcher {
         clock: Clock,
     ) -> Result<Self, CallError> {
         let client = outgoing::client(&url).map_err(|e| CallError::Unreachable(e.to_string()))?;
-        let (known, wanted) = (watch::Sender::default(), Arc::default());
-        Ok(Self { url, client, metrics, clock, known, wanted, refresh })
+        let (known, requests) = (watch::Sender::default(), Arc::default());
+        Ok(Self { url, client, metrics, clock, known, requests, refresh })
     }
 
     /// The set as it is and will be.
@@ -113,7 +180,7 @@ impl Fetcher {
         let per_minute = std::num::NonZeroU32::new(ASKED_PER_MINUTE).expect("not 0");
         KeySet {
             known: self.known.subscribe(),
-            wanted: self.wanted.clone(),
+            requests: self.requests.clone(),
             asked: DefaultDirectRateLimiter::direct(Quota::per_minute(per_minute)),
             clock: self.clock.clone(),
             // With the time that a fetch may take.
@@ -126,6 +193,7 @@ impl Fetcher {
     /// # Errors
     /// Why it could not be; the keys stay as they were.
     pub async fn fetch(&self) -> Result<(), CallError> {
+        let fetch = self.requests.begin();
         let sent = self.client.get(self.url.clone()).send().await;
         let fetched = outgoing::body(sent, MAX_BODY).await.and_then(|body| parse(&body));
         self.metrics.key_set_refreshes.inc(match &fetched {
@@ -138,11 +206,12 @@ impl Fetcher {
             Ok(keys) => {
                 let fetched = self.clock.wall();
                 self.metrics.key_set_refreshed.set(fetched.as_secs() as i64);
-                self.known.send_replace(Known { keys: Arc::new(keys), fetched, failing: false });
+                let keys = Arc::new(keys);
+                self.known.send_replace(Known { keys, fetched, failing: false, fetch });
                 Ok(())
             }
             Err(error) => {
-                self.known.send_modify(|known| known.failing = true);
+                self.known.send_modify(|known| (known.failing, known.fetch) = (true, fetch));
                 Err(error)
             }
         }
@@ -154,7 +223,7 @@ impl Fetcher {
         loop {
             let asked = tokio::select! {
                 () = tokio::time::sleep(pause) => false,
-                () = self.wanted.notified() => true,
+                () = self.requests.wake.notified() => true,
             };
             pause = match self.fetch().await {
                 Ok(()) => self.refresh,
@@ -178,13 +247,13 @@ fn parse(body: &[u8]) -> Result<Vec<VerifyingKey>, CallError> {
     struct Set {
         keys: Vec<serde_json::Value>,
     }
-    let set: Set = serde_json::from_slice(body)
-        .map_err(|_| CallError::Invalid("is not a JSON Web Key Set".into()))?;
+    let set: Set =
+        json::object(body).map_err(|_| CallError::Invalid("is not a JSON Web Key Set".into()))?;
     let count = set.keys.len();
     let keys: Vec<_> = set
         .keys
         .into_iter()
-        .filter_map(|key| VerifyingKey::of_jwk(&serde_json::from_value::<Jwk>(key).ok()?))
+        .filter_map(|key| VerifyingKey::of_jwk(&serde_json::from_value::<Object<Jwk>>(key).ok()?.0))
         .take(MAX_KEYS)
         .collect();
     if keys.is_empty() {

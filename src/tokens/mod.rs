@@ -3,6 +3,7 @@
 mod app_auth;
 mod facts;
 mod issuer;
+mod jwt;
 pub mod key_set;
 pub mod outgoing;
 mod sealed;
@@ -11,7 +12,7 @@ mod webhook;
 use aws_lc_rs::hmac;
 
 pub use self::{
-    app_auth::{AppAuth, AppUser, DemoUser, MAX_NAME, MAX_PICTURE, MAX_USER, NotVerified},
+    app_auth::{AppAuth, AppUser, DemoUser, MAX_NAME, MAX_PICTURE, MAX_USER, NotVerified, is_user},
     facts::FactsKey,
     issuer::{Issuer, Signed, WebLogin, WebToken},
     outgoing::CallError,

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     clock::{Clock, Timestamp},
     config::{Config, TokenKey},
+    json,
     keys::{LoginId, user_hash},
     metrics::{Metrics, WebhookEvent, WebhookResult},
     trace::{self, TraceContext, Tracer},
@@ -166,8 +167,8 @@ impl Webhook {
 
     fn made(&self, body: &[u8], now: Timestamp) -> Result<WebToken, CallError> {
         let invalid = |what: &str| CallError::Invalid(what.into());
-        let Made { token, expires_in } = serde_json::from_slice(body)
-            .map_err(|_| invalid("is not JSON with a text field 'token'"))?;
+        let Made { token, expires_in } =
+            json::object(body).map_err(|_| invalid("is not JSON with a text field 'token'"))?;
         if token.is_empty() || token.len() > MAX_TOKEN || token.contains(char::is_control) {
             return Err(invalid("has a token that is empty, over 4096 bytes or no plain text"));
         }

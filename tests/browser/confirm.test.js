@@ -9,11 +9,16 @@ story('with confirmation the page shows who scanned, and is logged in once the p
 
   await state(phone, 'confirm');
   const facts = await phone.getByTestId('facts').textContent();
-  assert.ok(facts.startsWith(`Page${origin}`), `the page's address comes first: ${facts}`);
+  assert.ok(facts.startsWith('Askedjust now'), `what the service has seen comes first: ${facts}`);
+  assert.doesNotMatch(facts, /Page|Browser/);
+  const said = phone.getByTestId('said');
+  assert.equal(await said.evaluate((list) => list.previousElementSibling.textContent), 'What it says of itself. Any program can say the same.');
+  assert.ok((await said.textContent()).startsWith(`Page${origin}`));
+  assert.doesNotMatch(await phone.getByTestId('flags').textContent(), /No web page/);
   // In words, and what speaks for it too.
   assert.match(await phone.getByTestId('flags').textContent(), /same network as this phone/);
   assert.ok(await phone.getByTestId('user-agent').isHidden(), 'nobody compares that with anything');
-  assert.match(facts, /Chrom/);
+  assert.match(await said.textContent(), /Chrom/);
   await state(page, 'scanned');
   assert.match(await part(page, 'name').textContent(), /Alice/);
   assert.equal(await tokenOf(page), null);
@@ -22,6 +27,22 @@ story('with confirmation the page shows who scanned, and is logged in once the p
   await state(page, 'logged-in');
   await state(phone, 'delivered');
   assert.equal((await verify(service, await tokenOf(page))).status, 200);
+});
+
+story('who asks without a page is marked, and nothing is said of a page', { env: CONFIRM }, async ({ open, service }) => {
+  // A program that sends no Origin, as any may; one that sends a listed one looks like a page.
+  const waiting = await fetch(`${service.origin}/stream`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{}' });
+  const reader = waiting.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = '';
+  while (!text.includes('\n\n')) text += (await reader.read()).value;
+  const { url } = JSON.parse(text.match(/^data: (.*)$/m)[1]);
+  const phone = await scanAs(open, url, 'alice');
+  await state(phone, 'confirm');
+  assert.match(await phone.getByTestId('flags').locator('li').first().textContent(), /No web page asks/);
+  assert.match(await phone.getByTestId('said').textContent(), /^Pagenone/);
+  await phone.getByTestId('decline').click();
+  await state(phone, 'denied');
+  await reader.cancel();
 });
 
 story('a decline on the phone is shown on the page, with a way to go on', { env: CONFIRM }, async ({ open }) => {

@@ -121,8 +121,27 @@ story('what is no key at all is explained too', { expected: [REFUSED('40\\d')] }
   assert.match(await phone.getByTestId('problem').textContent(), /Scan the code/);
   await phone.getByTestId('key').fill('hello world');
   await phone.getByTestId('submit').click();
-  await phone.locator('main[data-state=error]:is([data-code="-1"], [data-code="-5"])').waitFor();
+  await phone.locator('main[data-state=error][data-code="-1"]').waitFor();
+  const problem = await phone.getByTestId('problem').textContent();
+  assert.match(problem, /no login code/);
+  assert.doesNotMatch(problem, /expired/);
 });
+
+for (const [what, dress] of Object.entries({
+  'quotes and a full stop': (url) => `“${url}”.`,
+  'an encoded #': (url) => url.replace('#', '%23'),
+  'a messenger’s parameter': (url) => `${url}&fbclid=IwAR0abc`,
+  'marks that nobody sees': (url) => `\u200e${url}?utm_source=chat\u200b`,
+})) {
+  story(`a key is found in what is pasted: ${what}`, {}, async ({ open }) => {
+    const page = await open('/');
+    const phone = await open('/phone', PHONE);
+    await phone.getByTestId('user-alice').click();
+    await phone.getByTestId('key').fill(dress(await readQrOf(page)));
+    await phone.getByTestId('submit').click();
+    await state(page, 'logged-in');
+  });
+}
 
 story('a code that somebody else has used is refused to the next', { expected: [REFUSED('(404|409)')] }, async ({ open }) => {
   const page = await open('/');

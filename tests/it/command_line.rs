@@ -185,6 +185,7 @@ fn a_token_that_the_service_would_not_take_is_not_made() {
     let long = "x".repeat(256);
     for (arguments, words) in [
         (&["--user", &long][..], &["--user", "256 bytes", "at most 255"][..]),
+        (&["--user", "a\u{202e}b"], &["--user", "direction marks", "refuses such a sub"]),
         (&["--user", "a", "--name", &long[..129]], &["--name", "129 bytes", "at most 128"]),
         (&["--user", "a", "--ttl", "0"], &["command line", "'0'", "--ttl"]),
         (&["--user", ""], &["command line", "--user"]),

@@ -135,8 +135,11 @@ async fn a_key_that_is_not_good_any_more_is_like_one_that_never_was() {
         let unknown = alice.scan(&never).await;
         assert_eq!(unknown.codes(), (404, -1));
         assert_eq!(unknown.body["msg"], "Key does not exist");
+        // What is no key at all is the same, and said to be none.
+        let mut no_key = unknown.body.clone();
+        no_key["is_key"] = false.into();
         for text in ["", "x", &"A".repeat(129), "https://example.com/s#x"] {
-            assert_eq!(alice.scan(text).await.body, unknown.body, "{text}");
+            assert_eq!(alice.scan(text).await.body, no_key, "{text}");
         }
         // Used: another user learns nothing of it.
         let (mut browser, key) = Browser::plain(service.address).await;
@@ -282,7 +285,21 @@ async fn a_browser_that_is_quiet_or_strange_within_the_rules_is_left_alone() {
         assert_eq!(browser.message().await["type"], "token");
         phone.scan(&plain_key).await;
         assert!(plain.text().await.len() > 100);
-        for text in ["not json", "[]", "{}", r#"{"type":"resume","resume":"x"}"#] {
+        for text in [
+            "not json",
+            "[]",
+            "{}",
+            r#"{"type":"resume","resume":"x"}"#,
+            // Lists of what stands in a message, which a derived parser takes for one.
+            r#"["received"]"#,
+            r#"["cancel"]"#,
+            r#"["resume","x"]"#,
+            r#"["resume",{"resume":"x"}]"#,
+            r#"["a-type-of-next-year"]"#,
+            r#"[{"type":"received"}]"#,
+            r#"{"type":["received"]}"#,
+            r#"{"type":{"received":null}}"#,
+        ] {
             let (mut browser, _key) = Browser::json(service.address).await;
             browser.say_text(text).await;
             assert_eq!(browser.closed().await, Closed::Code(4003), "{text}");

@@ -31,6 +31,7 @@ mod race;
 mod readme;
 mod redis_outage;
 mod resume;
+mod scanned;
 mod security_page;
 mod slow_clients;
 mod streams;

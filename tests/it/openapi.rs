@@ -7,9 +7,9 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
 use crate::helpers::{
-    Service, Settings,
+    Phone, Service, Settings,
     contract::{document, violations},
-    phone::verify,
+    phone::{answer, verify},
 };
 
 /// What the document describes, as (path, methods).
@@ -183,4 +183,108 @@ async fn every_answer_forbids_guessing_framing_and_loading_elsewhere() {
     let refused = preflight.send().await.expect("an answer");
     assert_eq!(refused.status(), 400);
     assert_eq!(refused.headers()["x-content-type-options"], "nosniff");
+}
+
+/// A value for a schema: enough to be read where it stands in an object.
+fn value_for(schema: &Value) -> Value {
+    let pointer = schema["$ref"].as_str().and_then(|text| text.strip_prefix('#'));
+    let found = pointer.and_then(|pointer| document().pointer(pointer));
+    let schema = found.unwrap_or(schema);
+    match (&schema["properties"], &schema["enum"], &schema["anyOf"], &schema["oneOf"]) {
+        (Value::Object(properties), ..) => properties
+            .iter()
+            .map(|(name, schema)| (name.clone(), value_for(schema)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+        (_, Value::Array(words), ..) => words[0].clone(),
+        (.., Value::Array(forms), _) | (.., Value::Array(forms)) => {
+            let constant = forms[0].get("const").cloned();
+            constant.unwrap_or_else(|| value_for(&forms[0]))
+        }
+        _ => json!("x"),
+    }
+}
+
+/// The object with one of its fields turned into the list of what stands in it, or itself so.
+fn with_lists(body: &Value) -> Vec<Value> {
+    let list = |fields: &Value| -> Value {
+        fields.as_object().expect("an object").values().cloned().collect::<Vec<_>>().into()
+    };
+    let fields = body.as_object().expect("an object");
+    let mut all = vec![json!([]), list(body), json!([body])];
+    // In whatever order the service has the fields.
+    all.extend(fields.values().map(|value| json!([value])));
+    let mut reversed = list(body);
+    reversed.as_array_mut().expect("a list").reverse();
+    all.push(reversed);
+    for (name, value) in fields.iter().filter(|(_, value)| value.is_object()) {
+        let mut changed = body.clone();
+        changed[name] = list(value);
+        all.push(changed);
+    }
+    // A word, as an object with its name. (`match` may be of any type, and is looked at only behind a good claim.)
+    for (name, value) in fields.iter().filter(|(name, _)| *name != "match") {
+        if let Some(word) = value.as_str() {
+            let mut changed = body.clone();
+            changed[name] = json!({ word: null });
+            all.push(changed);
+        }
+    }
+    all
+}
+
+#[tokio::test]
+async fn no_list_is_taken_for_an_object_in_any_body() {
+    let settings = Settings::embedded().with("DEMO", "unsafe").with("DELIVER", "ticket");
+    let settings = settings.with("ALLOWED_ORIGINS", "https://www.example.com");
+    let service = Service::start(settings).await;
+    let phone = Phone::of(service.address, "alice");
+    let mut tried = 0;
+    for (path, methods) in described() {
+        for method in methods {
+            let operation = &document()["paths"][path][method.to_lowercase()];
+            let media = &operation["requestBody"]["content"]["application/json"];
+            if media.is_null() {
+                continue;
+            }
+            tried += 1;
+            let body = value_for(&media["schema"]);
+            for wrong in with_lists(&body) {
+                let request = phone.request(method.parse().expect("a method"), path).json(&wrong);
+                let request = request.header("Origin", "https://www.example.com");
+                assert_eq!(answer(request).await.codes(), (400, -5), "{method} {path} {wrong}");
+            }
+        }
+    }
+    assert!(tried >= 8, "{tried} bodies");
+    // The admin port's one call.
+    let url = format!("http://{}/revoke", service.admin_address);
+    for body in [json!(["alice"]), json!([]), json!([{ "user": "alice" }])] {
+        let answer = Client::new().post(&url).json(&body).send().await.expect("an answer");
+        assert_eq!(answer.status(), 400, "{body}");
+    }
+}
+
+/// `json::object` is the one way in: what is derived would take a list for a struct.
+#[test]
+fn json_from_others_is_read_in_one_place() {
+    fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(folder).expect("a folder");
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+    }
+    let mut direct = Vec::new();
+    let sources = files(concat!(env!("CARGO_MANIFEST_DIR"), "/src").as_ref());
+    for file in sources.into_iter().filter(|file| file.extension().is_some_and(|e| e == "rs")) {
+        let text = std::fs::read_to_string(&file).expect("a text");
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for line in code.lines().filter(|line| line.contains("serde_json::from_")) {
+            // Any JSON at all, looked at afterwards.
+            if !line.contains("Value") && !line.contains("Object<") {
+                direct.push(format!("{}: {}", file.display(), line.trim()));
+            }
+        }
+    }
+    direct.retain(|line| !line.contains("src/json.rs"));
+    assert_eq!(direct, [""; 0]);
 }

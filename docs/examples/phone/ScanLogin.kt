@@ -7,17 +7,23 @@ import java.net.HttpURLConnection
 import java.net.URL
 import org.json.JSONObject
 
-/** The service said no. `triesLeft`: the digits were wrong, and so many tries are left. */
-class Refused(val status: Int, val code: Int, val triesLeft: Int?, message: String) : Exception(message)
+/**
+ * The service said no. `triesLeft`: the digits were wrong, and so many tries are left. `isKey` is false where no login code was
+ * scanned at all: then nothing has expired.
+ */
+class Refused(val status: Int, val code: Int, val triesLeft: Int?, val isKey: Boolean, message: String) : Exception(message)
 
-/** What a person must see before they decide. */
+/**
+ * What a person must see before they decide. Address, age, flags and digits are evidence: the service has seen them itself. Page and
+ * browser are what the asker says of itself, and any program can say the same; mark them so. `page` is null where no page asks.
+ */
 class Question(
-    val page: String,
-    val browser: String,
     val address: String,
     val ageMs: Long,
     val flags: List<String>,
     val needsDigits: Boolean,
+    val page: String?,
+    val browser: String,
 )
 
 sealed interface Decision {
@@ -29,7 +35,8 @@ sealed interface Decision {
 class ScanLogin(private val service: String, private val appToken: () -> String) {
     /** Returns how it ended: delivered, denied, undelivered, expired or cancelled. `ask` may be asked again. */
     fun logIn(code: String, ask: (Question, triesLeft: Int?) -> Decision): String {
-        require(code.startsWith("$service/s#")) { "This code is not one of ours" }
+        // The service finds the key in it, also behind `%23` for `#`, and before what messengers add to an address.
+        require("$service/s" in code) { "This code is not one of ours" }
         val scan = call("POST", "/scan", JSONObject().put("key", code))
         val claim = scan.getString("claim")
         // Without facts it was decided before: this scan was a repetition.
@@ -73,12 +80,12 @@ class ScanLogin(private val service: String, private val appToken: () -> String)
         val browser = scan.getJSONObject("browser")
         val flags = scan.getJSONArray("flags")
         return Question(
-            page = browser.getString("origin"),
-            browser = browser.getString("browser_name"),
             address = browser.getString("ip"),
             ageMs = browser.getLong("age_ms"),
             flags = (0 until flags.length()).map { flags.getString(it) },
             needsDigits = scan.optBoolean("match"),
+            page = browser.getString("origin").ifEmpty { null },
+            browser = browser.getString("browser_name"),
         )
     }
 
@@ -118,7 +125,7 @@ class ScanLogin(private val service: String, private val appToken: () -> String)
             val answer = JSONObject(text)
             if (status == 200) return answer
             val triesLeft = if (answer.has("tries_left")) answer.getInt("tries_left") else null
-            throw Refused(status, answer.optInt("code"), triesLeft, answer.optString("msg"))
+            throw Refused(status, answer.optInt("code"), triesLeft, answer.optBoolean("is_key", true), answer.optString("msg"))
         } finally {
             connection.disconnect()
         }

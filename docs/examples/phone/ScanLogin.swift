@@ -1,22 +1,26 @@
 // Logs a browser in: what an app does once its camera has read a code. Nothing but Foundation.
 import Foundation
 
-/// The service said no. `triesLeft`: the digits were wrong, and so many tries are left.
+/// The service said no. `triesLeft`: the digits were wrong, and so many tries are left. `isKey` is false where no login code was
+/// scanned at all: then nothing has expired.
 struct Refused: Error {
     let status: Int
     let code: Int
     let triesLeft: Int?
+    let isKey: Bool
     let message: String
 }
 
 /// The code is not one of this service's.
 struct ForeignCode: Error {}
 
+/// `ip` and `ageMs` the service has seen itself, as the flags and the digits: they are evidence. `origin` and `browserName` are what the
+/// asker says of itself, and any program can say the same; mark them so. `origin` is empty where no page asks.
 struct Browser: Decodable {
-    let origin: String
-    let browserName: String
     let ip: String
     let ageMs: Int
+    let origin: String
+    let browserName: String
 }
 
 /// What a person must see before they decide.
@@ -40,6 +44,7 @@ private struct Answer: Decodable {
     let match: Bool?
     let state: String?
     let triesLeft: Int?
+    let isKey: Bool?
 }
 
 struct ScanLogin {
@@ -50,7 +55,8 @@ struct ScanLogin {
 
     /// Returns how it ended: delivered, denied, undelivered, expired or cancelled. `ask` may be asked again.
     func logIn(code: String, ask: (Question, _ triesLeft: Int?) async -> Decision) async throws -> String {
-        guard code.hasPrefix(service + "/s#") else { throw ForeignCode() }
+        // The service finds the key in it, also behind `%23` for `#`, and before what messengers add to an address.
+        guard code.contains(service + "/s") else { throw ForeignCode() }
         let scan = try await call("POST", "/scan", body: ["key": code])
         let claim = scan.claim ?? ""
         // Without facts it was decided before: this scan was a repetition.
@@ -129,6 +135,8 @@ struct ScanLogin {
         // What stands in between may answer with something else.
         guard let answer = try? decoder.decode(Answer.self, from: data) else { throw URLError(.badServerResponse) }
         if status == 200 { return answer }
-        throw Refused(status: status, code: answer.code, triesLeft: answer.triesLeft, message: answer.msg)
+        throw Refused(
+            status: status, code: answer.code, triesLeft: answer.triesLeft, isKey: answer.isKey ?? true, message: answer.msg
+        )
     }
 }

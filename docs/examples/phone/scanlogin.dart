@@ -3,30 +3,33 @@ import 'dart:async';
 import 'dart:convert';
 import 'dart:io';
 
-/// The service said no. `triesLeft`: the digits were wrong, and so many tries are left.
+/// The service said no. `triesLeft`: the digits were wrong, and so many tries are left. `isKey` is false where no login code was
+/// scanned at all: then nothing has expired.
 class Refused implements Exception {
-  Refused(this.status, this.code, this.triesLeft, this.message);
+  Refused(this.status, this.code, this.triesLeft, this.isKey, this.message);
   final int status;
   final int? code;
   final int? triesLeft;
+  final bool isKey;
   final String message;
 }
 
-/// What a person must see before they decide.
+/// What a person must see before they decide. Address, age, flags and digits are evidence: the service has seen them itself. Page and
+/// browser are what the asker says of itself, and any program can say the same; mark them so. `page` is empty where no page asks.
 class Question {
   Question(Map<String, dynamic> scan)
-      : page = scan['browser']['origin'],
-        browser = scan['browser']['browser_name'],
-        address = scan['browser']['ip'],
+      : address = scan['browser']['ip'],
         age = Duration(milliseconds: scan['browser']['age_ms']),
         flags = List<String>.from(scan['flags']),
-        needsDigits = scan['match'] == true;
-  final String page;
-  final String browser;
+        needsDigits = scan['match'] == true,
+        page = scan['browser']['origin'],
+        browser = scan['browser']['browser_name'];
   final String address;
   final Duration age;
   final List<String> flags;
   final bool needsDigits;
+  final String page;
+  final String browser;
 }
 
 class Decision {
@@ -47,7 +50,8 @@ class ScanLogin {
 
   /// Returns how it ended: delivered, denied, undelivered, expired or cancelled. `ask` may be asked again.
   Future<String> logIn(String code, Ask ask) async {
-    if (!code.startsWith('$service/s#')) throw ArgumentError('This code is not one of ours');
+    // The service finds the key in it, also behind `%23` for `#`, and before what messengers add to an address.
+    if (!code.contains('$service/s')) throw ArgumentError('This code is not one of ours');
     final scan = await _call('POST', '/scan', body: {'key': code});
     final String claim = scan['claim'];
     // Without facts it was decided before: this scan was a repetition.
@@ -122,6 +126,6 @@ class ScanLogin {
       throw HttpException('HTTP ${response.statusCode}');
     }
     if (response.statusCode == 200) return answer as Map<String, dynamic>;
-    throw Refused(response.statusCode, answer['code'], answer['tries_left'], '${answer['msg']}');
+    throw Refused(response.statusCode, answer['code'], answer['tries_left'], answer['is_key'] != false, '${answer['msg']}');
   }
 }

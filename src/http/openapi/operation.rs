@@ -1,8 +1,10 @@
 //! What one call takes and answers: the words in which `endpoints` describes it.
 
+use std::time::Duration;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use crate::{error::ApiError, http::BAD_HOST};
+use crate::{error::ApiError, http::BAD_HOST, metrics::TokenRefusal};
 
 /// Writes a type's schema, or a reference to it.
 pub(in crate::http) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
@@ -139,10 +141,17 @@ impl Operation {
         self
     }
 
-    /// Needs a token; without it [`ApiError::Unauthenticated`].
+    /// Needs a token; without it [`ApiError::Unauthenticated`] and what else may come of one.
     pub(in crate::http) fn auth(mut self, auth: Auth) -> Self {
         self.auth = Some(auth);
-        self.refused(&[ApiError::Unauthenticated])
+        let operation = self.refused(&[ApiError::Unauthenticated(TokenRefusal::Expired)]);
+        match auth {
+            // Where the app's keys are in a set that is elsewhere.
+            Auth::AppToken => {
+                operation.refused(&[ApiError::KeysAway, ApiError::Limited(Duration::from_secs(1))])
+            }
+            Auth::WebToken => operation,
+        }
     }
 
     /// Takes a parameter.
@@ -205,7 +214,11 @@ impl Operation {
 
     /// Refuses in these ways.
     pub(in crate::http) fn refused(mut self, refusals: &[ApiError]) -> Self {
-        self.refusals.extend_from_slice(refusals);
+        for refusal in refusals {
+            if !self.refusals.contains(refusal) {
+                self.refusals.push(refusal.clone());
+            }
+        }
         self
     }
 }

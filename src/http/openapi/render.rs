@@ -176,6 +176,10 @@ fn refused(group: &[&ApiError]) -> Value {
             let value = if name == header::RETRY_AFTER {
                 let schema = json!({ "type": "string", "pattern": "^[1-9][0-9]*$" });
                 json!({ "required": true, "description": "Seconds", "schema": schema })
+            } else if name == header::WWW_AUTHENTICATE {
+                let schema = json!({ "type": "string", "pattern": "^Bearer" });
+                let description = "RFC 6750; `error_description` says what is wrong with the token";
+                json!({ "required": true, "description": description, "schema": schema })
             } else {
                 constant(text)
             };
@@ -189,8 +193,12 @@ fn refused(group: &[&ApiError]) -> Value {
                 "code" => codes.push(value),
                 "msg" => texts.push((value, matches!(refusal, ApiError::Malformed(_)))),
                 _ => {
-                    let kind = if value.is_number() { "integer" } else { "string" };
-                    more.insert(name, json!({ "type": kind }));
+                    let schema = match value {
+                        Value::Number(_) => json!({ "type": "integer" }),
+                        Value::Bool(_) => json!({ "const": value }),
+                        _ => json!({ "type": "string" }),
+                    };
+                    more.insert(name, schema);
                 }
             }
         }

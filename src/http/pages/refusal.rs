@@ -78,7 +78,7 @@ fn help(error: &ApiError, allow: Option<&str>) -> Markup {
         ApiError::UpgradeRequired => html! {
             p { "A page opens it with " code { "new WebSocket(…)" } ", or lets " code { "<scan-login>" } " do so." }
         },
-        ApiError::Unauthenticated => html! {
+        ApiError::Unauthenticated(_) => html! {
             p { "It is called with " code { "Authorization: Bearer …" } ", which an address bar cannot send." }
         },
         ApiError::Host => html! {

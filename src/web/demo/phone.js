@@ -26,6 +26,8 @@ const PROBLEMS = {
   '-6': 'The service is busy or can’t reach its store.',
   '-7': 'The service refused: this login belongs to somebody else, or this page’s address is not allowed to ask.',
 };
+// Nothing has expired: something else was scanned.
+const NO_KEY = 'This is no login code. Scan the one on the computer, or copy all of it.';
 
 // Said as what it means for the person, not as what was measured.
 const FLAGS = {
@@ -33,6 +35,7 @@ const FLAGS = {
   address_known_to_user: 'You have logged in from that address before.',
 };
 const SAME_NETWORK = 'The computer is on the same network as this phone.';
+const NO_PAGE = 'No web page asks, but a program or a device. Approve only if you started it yourself, just now.';
 // What speaks for the login looks calm, what speaks against it does not.
 const CALM = [FLAGS.address_known_to_user, SAME_NETWORK];
 
@@ -43,7 +46,8 @@ class Refusal extends Error {
   constructor(status, body, retryAfter) {
     const again = retryAfter ? ` Try again in ${retryAfter} s.` : '';
     const tries = body.tries_left === undefined ? '' : `That number is not the one on the computer. Tries left: ${body.tries_left}.`;
-    super(tries || (PROBLEMS[body.code] ?? `The service answered ${status}.`) + again);
+    const problem = body.is_key === false ? NO_KEY : PROBLEMS[body.code] ?? `The service answered ${status}.`;
+    super(tries || problem + again);
     Object.assign(this, { status, code: body.code, triesLeft: body.tries_left });
   }
 }
@@ -136,11 +140,10 @@ function takeKeyFromLink() {
   show('ready');
 }
 
-const keyOf = (text) => text.trim().replace(/^.*#/s, '');
-
 async function submit(event) {
   event.preventDefault();
-  const key = keyOf($('key').value);
+  // As it is: the service finds the key in an address, and in what messengers make of one.
+  const key = $('key').value.trim();
   if (!key) {
     fail(new Error('Scan the code of the computer first, or paste it.'));
     return $('key').focus();
@@ -159,25 +162,24 @@ async function submit(event) {
 }
 
 // The screen on which phishing succeeds or fails. Whoever sends somebody a code of their own hopes for a tap
-// without a look, so: the page's address comes first (the one fact that the attacker cannot choose where origins are
-// listed), then what a person can compare with the computer before them, then what speaks against it, in words.
-// Nothing is preselected, no button is the big one, and closing the app decides nothing: that login expires.
+// without a look, so: first what the service has seen itself, and what speaks against it, in words. Page and browser
+// come after, marked as what they are: what the asker says of itself. A browser tells the truth about its page; any
+// program can say the same. Nothing is preselected, no button is the big one, and closing the app decides nothing:
+// that login expires.
 function askPerson(user, { claim, browser = {}, flags = [], match }) {
-  const facts = [
-    ['Page', browser.origin || 'not told'],
-    ['Browser', browser.browser_name],
-    ['Address', browser.ip],
+  list('facts', [
     ['Asked', browser.age_ms === undefined ? undefined : ago(browser.age_ms)],
-  ];
-  $('facts').replaceChildren(...facts.filter(([, value]) => value).map(([name, value]) => {
-    const row = document.createElement('div');
-    row.append(Object.assign(document.createElement('dt'), { textContent: name }));
-    row.append(Object.assign(document.createElement('dd'), { textContent: value }));
-    return row;
-  }));
+    ['Address', browser.ip],
+  ]);
+  list('said', [
+    ['Page', browser.origin || 'none'],
+    ['Browser', browser.browser_name],
+  ]);
+  $('said').classList.toggle('no-page', !browser.origin);
   // A flag of a later version is shown as it is called: better than not at all.
   const words = flags.map((flag) => FLAGS[flag] ?? flag.replaceAll('_', ' '));
   if (browser.ip && !flags.includes('address_differs')) words.push(SAME_NETWORK);
+  if (!browser.origin) words.unshift(NO_PAGE);
   $('flags').replaceChildren(...words.map((text) => Object.assign(document.createElement('li'), {
     textContent: text,
     className: CALM.includes(text) ? 'calm' : '',
@@ -205,6 +207,16 @@ function askPerson(user, { claim, browser = {}, flags = [], match }) {
     await call('POST', '/scan/deny', { user, body: { claim } });
     show('denied');
   });
+}
+
+/** Rows of a name and a value; those without a value are left out. */
+function list(id, rows) {
+  $(id).replaceChildren(...rows.filter(([, value]) => value).map(([name, value]) => {
+    const row = document.createElement('div');
+    row.append(Object.assign(document.createElement('dt'), { textContent: name }));
+    row.append(Object.assign(document.createElement('dd'), { textContent: value }));
+    return row;
+  }));
 }
 
 async function decide(action) {

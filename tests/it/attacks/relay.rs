@@ -33,3 +33,31 @@ async fn the_relay_is_shown_to_the_person_who_must_confirm_and_is_not_prevented(
     let token = token["token"].as_str().expect("a token");
     assert_eq!(verify(service.address, token).await.status, 200);
 }
+
+/// What is evidence on the confirm screen, and what only the asker says of itself (docs/phone.md).
+#[tokio::test]
+async fn a_program_can_send_the_origin_of_any_page_and_no_address_but_its_own() {
+    let page = "https://www.example.com";
+    let settings = Settings::embedded().with("CONFIRM", "required").with("ALLOWED_ORIGINS", page);
+    let service = Service::start(settings).await;
+    let victim = Phone::of(service.address, "alice");
+    // Not a browser, on any line.
+    let lies =
+        [("Origin", page), ("User-Agent", ATTACKERS_AGENT), ("X-Forwarded-For", "203.0.113.9")];
+    for (origin, headers) in [(page, &lies[..]), ("", &lies[1..])] {
+        let opened = Browser::open(service.address, "", Some("scanlogin.v1"), headers).await;
+        let mut socket = opened.expect("a socket");
+        let key = socket.message().await;
+        let poll = reqwest::Client::new().post(format!("http://{}/stream/poll", service.address));
+        let poll = headers.iter().fold(poll, |poll, (name, value)| poll.header(*name, *value));
+        let polled = crate::helpers::phone::answer(poll.json(&json!({}))).await;
+        for key in [&key["key"], &polled.body["frames"][0]["key"]] {
+            let scanned = victim.scan(key.as_str().expect("a key")).await;
+            assert_eq!(scanned.codes(), (200, 101));
+            let shown = &scanned.body["browser"];
+            assert_eq!((&shown["origin"], &shown["ip"]), (&json!(origin), &json!("127.0.0.1")));
+            assert_eq!(shown["browser_name"], "Chrome on Linux");
+        }
+        socket.message_of("scanned").await;
+    }
+}

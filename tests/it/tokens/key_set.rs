@@ -1,6 +1,13 @@
 //! The app's key set: followed through rotations and outages.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, encode, jwk::Jwk};
 use scanlogin::app::Options;
@@ -8,9 +15,9 @@ use serde_json::{Value, json};
 
 use super::{ACCEPTED, REFUSED, claims, no_app_key, scan_with};
 use crate::helpers::{
-    Process, Service, Settings, eventually, free_port,
+    Phone, Process, Service, Settings, eventually, eventually_within, free_port,
     pem::{Keys, SigningKey},
-    phone::app_token,
+    phone::{app_token, now},
     service::{APP_SECRET, command},
     tls::Certificates,
     upstream::{Reply, Upstream},
@@ -137,6 +144,127 @@ async fn unknown_keys_cause_few_fetches() {
 }
 
 #[tokio::test]
+async fn a_new_key_without_an_id_or_under_an_old_one_is_known_at_once() {
+    let keys = Keys::new();
+    for (old_id, new_id) in [(None, None), (Some("one"), Some("one")), (Some("one"), None)] {
+        for algorithm in [Algorithm::ES256, Algorithm::RS256] {
+            let (old, mut old_jwk) = make(&keys, "old", Algorithm::ES256);
+            let (new, mut new_jwk) = make(&keys, "new", algorithm);
+            let renamed = |key: SigningKey, jwk: &mut Value, id: Option<&str>| {
+                jwk.as_object_mut().expect("an object").remove("kid");
+                if let Some(id) = id {
+                    jwk["kid"] = id.into();
+                }
+                SigningKey { id: id.map(str::to_owned), ..key }
+            };
+            let old = renamed(old, &mut old_jwk, old_id);
+            let new = renamed(new, &mut new_jwk, new_id);
+            let upstream = Upstream::start(move |_| set(&[&old_jwk])).await;
+            let service = Service::start(following(&upstream)).await;
+            assert_eq!(scan(&service, &old).await, ACCEPTED);
+            upstream.answer(move |_| set(&[&new_jwk]));
+            assert_eq!(scan(&service, &new).await, ACCEPTED, "{new_id:?} {algorithm:?}");
+            assert_eq!(upstream.heard().len(), 2, "one fetch for it");
+            assert_eq!(scan(&service, &new).await, ACCEPTED);
+            assert_eq!(upstream.heard().len(), 2, "and no more");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_could_not_be_good_under_any_key_causes_no_fetch() {
+    let keys = Keys::new();
+    let (_, jwk) = make(&keys, "known", Algorithm::EdDSA);
+    let (stranger, _) = make(&keys, "stranger", Algorithm::EdDSA);
+    let upstream = Upstream::start(move |_| set(&[&jwk])).await;
+    let service = Service::start(following(&upstream)).await;
+    for claims in [
+        json!({ "sub": "alice", "exp": now() - 60 }),
+        json!({ "sub": "alice", "exp": now() + 600, "nbf": now() + 60 }),
+        json!({ "sub": "alice" }),
+        json!({ "sub": "a\nb", "exp": now() + 600 }),
+        json!({ "exp": now() + 600 }),
+        json!(["alice", now() + 600]),
+    ] {
+        let refused = scan_with(service.address, &stranger.sign(&claims)).await;
+        assert_eq!(refused, REFUSED, "{claims}");
+    }
+    let secret = app_token(&claims("alice"), APP_SECRET);
+    assert_eq!(scan_with(service.address, &secret).await, REFUSED);
+    assert_eq!(scan_with(service.address, "x.y.z").await, REFUSED);
+    assert_eq!(upstream.heard().len(), 1, "the one at the start");
+}
+
+/// What the service may fetch in a minute because of tokens, and how long it may be until the next
+/// (docs/security.md).
+const FETCHES_A_MINUTE: usize = 6;
+const PAUSE: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn made_up_keys_do_not_keep_a_new_one_out_for_longer_than_the_pause_between_two_fetches() {
+    let keys = Keys::new();
+    let (old, old_jwk) = make(&keys, "old", Algorithm::EdDSA);
+    let (new, new_jwk) = make(&keys, "new", Algorithm::EdDSA);
+    let (stranger, _) = make(&keys, "stranger", Algorithm::EdDSA);
+    let upstream = Upstream::start(move |_| set(&[&old_jwk])).await;
+    let service = Service::start(following(&upstream)).await;
+    let (address, over) = (service.address, Arc::new(AtomicBool::new(false)));
+    let claims = || json!({ "sub": "alice", "iat": now(), "exp": now() + 600 });
+    // At full rate, each with an id that nobody has seen before, until it is over.
+    let attackers: Vec<_> = (0..4)
+        .map(|attacker| {
+            let (stranger, over) = (stranger.clone(), over.clone());
+            tokio::spawn(async move {
+                let mut said = 0;
+                while !over.load(Ordering::Relaxed) {
+                    let id = format!("made-up-{attacker}-{said}");
+                    let token = SigningKey { id: Some(id), ..stranger.clone() }.sign(&claims());
+                    let answer = Phone::with_token(address, &token).scan("x").await;
+                    assert!([401, 429].contains(&answer.status), "{answer:?}");
+                    said += 1;
+                }
+                said
+            })
+        })
+        .collect();
+    // They have used up what may be fetched at once.
+    eventually("no more fetches for now", || async {
+        (upstream.heard().len() > FETCHES_A_MINUTE).then_some(())
+    })
+    .await;
+    assert_eq!(scan(&service, &old).await, ACCEPTED, "nobody else is held up");
+    upstream.answer(move |_| set(&[&new_jwk]));
+    let (before, rotated) = (upstream.heard().len(), Instant::now());
+    // A phone whose app has the new key, as docs/phone.md has it: what is "not now" is tried again, a 401 is not.
+    let token = new.sign(&claims());
+    let waited = eventually_within(PAUSE * 3, "the new key is known", || async {
+        let answer = Phone::with_token(address, &token).scan("x").await;
+        match answer.status {
+            404 => Some(rotated.elapsed()),
+            429 => {
+                assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
+                None
+            }
+            _ => panic!("an app would send its user to log in: {answer:?}"),
+        }
+    })
+    .await;
+    over.store(true, Ordering::Relaxed);
+    let mut said = 0;
+    for attacker in attackers {
+        said += attacker.await.expect("an attacker");
+    }
+    let fetched = upstream.heard().len() - before;
+    // One may have been under way. The attackers' own fetch brings the key.
+    assert!(fetched <= 2, "{fetched} fetches, {waited:?}");
+    let allowed = 1 + FETCHES_A_MINUTE + fetched;
+    assert!(upstream.heard().len() <= allowed + 1, "{said} tokens: {}", upstream.heard().len());
+    eprintln!(
+        "after {waited:?}, {fetched} fetches and {said} made-up tokens; at most {PAUSE:?} and a fetch"
+    );
+}
+
+#[tokio::test]
 async fn while_the_endpoint_fails_the_old_keys_stay() {
     let keys = Keys::new();
     let (old, old_jwk) = make(&keys, "old", Algorithm::ES256);
@@ -148,6 +276,8 @@ async fn while_the_endpoint_fails_the_old_keys_stay() {
         ("status", Reply::Status(500)),
         ("status", Reply::Redirect(elsewhere)),
         ("invalid", Reply::Text("not JSON".into())),
+        // A list of what stands in a set.
+        ("invalid", Reply::Json(json!([[new_jwk.clone()]]))),
         ("invalid", Reply::Text(format!("{{\"keys\":[]}}{}", " ".repeat(300_000)))),
         ("unreachable", Reply::Never),
     ];
@@ -165,7 +295,7 @@ async fn while_the_endpoint_fails_the_old_keys_stay() {
     upstream.down().await;
     assert_eq!(scan(&service, &new).await, AWAY);
     assert_eq!(scan(&service, &old).await, ACCEPTED);
-    assert_eq!(service.metric("scanlogin_scans_total{result=\"upstream\"}").await, 6.0);
+    assert_eq!(service.metric("scanlogin_scans_total{result=\"upstream\"}").await, 7.0);
     upstream.answer(move |_| set(&[&new_jwk]));
     upstream.up().await;
     // By its own next attempt, or as soon as an unknown key may ask again.

@@ -2,6 +2,7 @@
 
 mod app_keys;
 pub(crate) mod key_set;
+mod refused;
 mod rotation;
 mod web_keys;
 pub(crate) mod webhook;

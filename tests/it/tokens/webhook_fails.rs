@@ -30,6 +30,8 @@ async fn whatever_is_wrong_with_its_answer_the_login_is_as_it_was() {
         ("status", Reply::Redirect(upstream.url("/elsewhere"))),
         ("invalid", Reply::Text("no JSON".into())),
         ("invalid", Reply::Json(json!({ "code": 100 }))),
+        ("invalid", Reply::Json(json!(["t"]))),
+        ("invalid", Reply::Json(json!(["t", 60]))),
         ("invalid", Reply::Json(json!({ "token": 7 }))),
         ("invalid", Reply::Json(json!({ "token": "" }))),
         ("invalid", Reply::Json(json!({ "token": "a\nb" }))),
