@@ -437,7 +437,7 @@ attacks = dashboard("scanlogin-attacks", "scanlogin: is somebody attacking?", "R
           [('sum by (outcome) (rate(scanlogin_logins_total{outcome=~"denied|expired|cancelled"}[$__rate_interval]))', "{{outcome}}")], "reqps", ["ScanloginDenySpike"], stack=True, width=24),
     row("Phones"),
     panel("Scans that fail, by result",
-          "unknown: keys that do not exist, guessed or stale. unauthenticated: wrong or expired app tokens. forbidden: somebody else's claim. malformed: not our clients. limited: one user floods. mismatch: a number that is not the browser's; locked: three logins of one user ended that way, which is a person before a code of somebody else's, or a guesser. crowded: more questions for one person than they can mean.",
+          "unknown: keys that do not exist, guessed or stale. unauthenticated: wrong or expired app tokens. forbidden: somebody else's claim. malformed: not our clients. limited: one user floods. mismatch: a number that is not the browser's; locked: nine numbers of one user were wrong within a day, which is a person before a code of somebody else's, or a guesser. crowded: more questions for one person than they can mean.",
           [('sum by (result) (rate(scanlogin_scans_total{result=~"unknown|unauthenticated|forbidden|malformed|limited|locked|crowded|mismatch"}[$__rate_interval]))', "{{result}}")],
           "reqps", ["ScanloginScanAbuse", "ScanloginAppAuthFailing"], stack=True),
     panel("Races and repeats",

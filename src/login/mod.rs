@@ -24,7 +24,8 @@ pub use self::{
     held::Held,
     matching::{HiddenNumber, MAX_WRONG, MatchNumber, Matching},
     standing::{
-        HistoryKey, LOCK, MAX_PLACES, MAX_STRIKES, Note, PLACE_LIFE, STRIKE_WINDOW, Standing,
+        FAILED_MATCH_WINDOW, HistoryKey, LOCK, MAX_FAILED_MATCHES, MAX_PLACES, Note, PLACE_LIFE,
+        Standing,
     },
 };
 use crate::{clock::Timestamp, keys::Hash};

@@ -343,7 +343,7 @@ impl Backend for RedisStore {
         let mut call = NOTE.key(self.connector.names().standing(user));
         match note {
             Note::Place(place) => call.arg(place.as_bytes()),
-            Note::Strike => call.arg(""),
+            Note::FailedMatch => call.arg(""),
         };
         self.script(&call).await
     }
