@@ -110,7 +110,8 @@ pub async fn open(
     let held = reserved.map(Reserved::take);
     worker.metrics.sockets_opened.inc(label);
     let frames = Rc::new(Frames::default());
-    let opening = Opening { conn, held, protocol: Protocol::Json, base, qr_svg, opened, seat };
+    let (from, protocol) = (client.network(), Protocol::Json);
+    let opening = Opening { conn, held, from, protocol, base, qr_svg, opened, seat };
     let actor = Waiting::new(Line::Answer(frames.clone()), opening);
     let (addr, context) = WebsocketContext::create_with_addr(actor, stream::pending());
     if let Some(secret) = resume {

@@ -98,7 +98,7 @@ impl Waiting {
                 self.say(&ServerMessage::Drain { retry_in_ms });
                 self.close(Close::Restart, ctx);
             }
-            (Phase::Introducing | Phase::Resuming, _) => self.close(Close::Restart, ctx),
+            (Phase::Introducing(_) | Phase::Resuming, _) => self.close(Close::Restart, ctx),
             (Phase::Pushed { .. }, Protocol::Json) => self.pushed_elsewhere(ctx),
             (Phase::Pushed { .. }, Protocol::Plain) => self.drain_plain(ctx),
             // Almost done.
@@ -189,7 +189,8 @@ pub(in crate::socket) async fn leave(
         Ok(EndDone::Ended { undelivered: false } | EndDone::Gone) => Some(LoginOutcome::Cancelled),
         Ok(EndDone::Refused(OwnerRefusal::Approved | OwnerRefusal::Early, login)) => {
             // An approved login stays collectable.
-            let held = Box::new(Held::of(id, held.seed.clone(), &login));
+            let held = Held::of(id, held.seed.clone(), &login).connected_from(held.from);
+            let held = Box::new(held);
             worker.registry.tell(Detach { conn, held });
             return true;
         }

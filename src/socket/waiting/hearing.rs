@@ -50,8 +50,10 @@ impl Waiting {
             return self.cut(CutReason::Malformed, ctx);
         };
         match (message, &self.phase) {
-            (ClientMessage::Resume { resume }, Phase::Introducing) => self.resume(&resume, ctx),
-            (_, Phase::Introducing) | (ClientMessage::Resume { .. }, _) => {
+            (ClientMessage::Resume { resume }, Phase::Introducing(from)) => {
+                self.resume(&resume, *from, ctx);
+            }
+            (_, Phase::Introducing(_)) | (ClientMessage::Resume { .. }, _) => {
                 self.cut(CutReason::Malformed, ctx);
             }
             (ClientMessage::Received, Phase::Pushed { what, .. }) => {

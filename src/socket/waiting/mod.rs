@@ -32,6 +32,7 @@ use crate::{
     keys::{Key, Resume},
     login::{Because, Facts, Held, Protocol, Scan},
     metrics::{LoginOutcome, ResumeResult},
+    origin::ClientNetwork,
     protocol::{AGAIN, ServerMessage},
     registry::{Attach, ConnId, NotWoken, Schedule, Wake, Wakeable},
 };
@@ -46,8 +47,8 @@ const INTRODUCTION: Duration = Duration::from_secs(10);
 /// Where the conversation stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
-    /// `?resume=1`: the first frame must bring the secret.
-    Introducing,
+    /// `?resume=1`: the first frame must bring the secret. From where it comes.
+    Introducing(ClientNetwork),
     /// The secret is being looked at.
     Resuming,
     /// A code is shown.
@@ -116,6 +117,7 @@ pub(super) struct Opening {
     pub conn: ConnId,
     /// `None`: the client wants to resume.
     pub held: Option<Box<Held>>,
+    pub from: ClientNetwork,
     pub protocol: Protocol,
     pub base: Rc<String>,
     pub qr_svg: bool,
@@ -128,12 +130,12 @@ type Ctx = WebsocketContext<Waiting>;
 
 impl Waiting {
     pub(super) fn new(wire: Line, opening: Opening) -> Self {
-        let Opening { conn, held, protocol, base, qr_svg, opened, seat } = opening;
+        let Opening { conn, held, from, protocol, base, qr_svg, opened, seat } = opening;
         Self {
             worker: seat,
             wire,
             conn,
-            phase: if held.is_some() { Phase::Waiting } else { Phase::Introducing },
+            phase: if held.is_some() { Phase::Waiting } else { Phase::Introducing(from) },
             held,
             protocol,
             reading: Reading::Idle,
@@ -257,7 +259,7 @@ impl Actor for Waiting {
             }
             None => {
                 ctx.run_later(INTRODUCTION, |waiting, ctx| {
-                    if waiting.phase == Phase::Introducing {
+                    if matches!(waiting.phase, Phase::Introducing(_)) {
                         waiting.worker.metrics.resumes.inc(ResumeResult::Malformed);
                         waiting.close(Close::Restart, ctx);
                     }
@@ -280,8 +282,8 @@ impl Handler<Introduce> for Waiting {
     type Result = ();
 
     fn handle(&mut self, Introduce(secret): Introduce, ctx: &mut Ctx) {
-        if self.phase == Phase::Introducing {
-            self.resume(&secret, ctx);
+        if let Phase::Introducing(from) = self.phase {
+            self.resume(&secret, from, ctx);
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     keys::{Hash, LoginId, Resume},
     login::{Because, Ending, Held, Login, State},
     metrics::{ResumeResult, StoreErrorKind},
+    origin::ClientNetwork,
     registry::{ConnId, Detach, Register, Wake},
     socket::Worker,
     store::{ResumeDone, StoreError, redis::DOUBT},
@@ -56,11 +57,14 @@ impl Drop for Taken {
 /// which held it last is about to make again: while that is possible, it is asked for again, and
 /// where there is no end of it, that is the store's failure. Who is told that it is over at last may
 /// rely on that, whenever that other instance finds Redis again: no phone will be told 100 about it.
+/// So that is written down, and costs the address as much as a new login; but only while some instance
+/// may not have noticed yet what Redis forgot, since any stranger can name a login that never was.
 async fn take(
     worker: &Worker,
     socket: &WeakAddr<Waiting>,
     id: LoginId,
     proof: &Hash,
+    from: ClientNetwork,
 ) -> Result<Result<Login, Close>, StoreError> {
     let asked = worker.clock.now();
     while socket.upgrade().is_some() {
@@ -90,7 +94,12 @@ async fn take(
             }
             // Nobody is told, so nothing is to be made true.
             ResumeDone::Unknown if socket.upgrade().is_none() => break,
+            ResumeDone::Unknown if !worker.store.may_be_reminded(worker.longest()) => break,
             ResumeDone::Unknown => {
+                if worker.limits.connects.check(from.limit_key()).is_err() {
+                    let detail = "as many are forgotten as one address may write down".into();
+                    return Err(StoreError { kind: StoreErrorKind::Other, detail });
+                }
                 if worker.store.bury(id, proof, worker.longest()).await? {
                     return Ok(Err(Close::Expired));
                 }
@@ -106,15 +115,16 @@ async fn attempt(
     conn: ConnId,
     socket: WeakAddr<Waiting>,
     secret: Resume,
+    from: ClientNetwork,
     before: Option<Box<Held>>,
 ) -> Result<Resumed, StoreError> {
     let Resume { id, seed } = secret;
     let mut taken = Taken { worker: worker.clone(), conn, held: before };
-    let login = match take(&worker, &socket, id, &seed.proof()).await? {
+    let login = match take(&worker, &socket, id, &seed.proof(), from).await? {
         Ok(login) => login,
         Err(close) => return Ok(Err(close)),
     };
-    let held = Held::of(id, seed, &login);
+    let held = Held::of(id, seed, &login).connected_from(from);
     let mut schedule = Waiting::schedule(&held, worker.store.now());
     if !matches!(login.state, State::Waiting { .. }) {
         schedule.rotate = Timestamp::NEVER;
@@ -137,9 +147,9 @@ async fn attempt(
 }
 
 impl Waiting {
-    pub(super) fn resume(&mut self, secret: &str, ctx: &mut Ctx) {
+    pub(super) fn resume(&mut self, secret: &str, from: ClientNetwork, ctx: &mut Ctx) {
         match Resume::parse(secret) {
-            Ok(secret) => self.take_over(secret, None, ctx),
+            Ok(secret) => self.take_over(secret, from, None, ctx),
             Err(_) => {
                 self.worker.metrics.resumes.inc(ResumeResult::Refused);
                 self.close(Close::Expired, ctx);
@@ -165,20 +175,26 @@ impl Waiting {
                 let Some(held) = self.held.take() else { return };
                 let secret = Resume { id: held.id, seed: held.seed.clone() };
                 let shown = std::mem::replace(&mut self.phase, Phase::Resuming);
-                self.take_over(secret, Some((shown, held)), ctx);
+                self.take_over(secret, held.from, Some((shown, held)), ctx);
             }
             _ => self.taken_over(ctx),
         }
     }
 
     /// `before`: what the browser was shown, and what was held, if this is no new socket.
-    fn take_over(&mut self, secret: Resume, before: Option<(Phase, Box<Held>)>, ctx: &mut Ctx) {
+    fn take_over(
+        &mut self,
+        secret: Resume,
+        from: ClientNetwork,
+        before: Option<(Phase, Box<Held>)>,
+        ctx: &mut Ctx,
+    ) {
         self.phase = Phase::Resuming;
         let (shown, held) = before.unzip();
         let (worker, conn, socket) = (self.worker.clone(), self.conn, ctx.address().downgrade());
         // In a task of its own: what is under way to the store takes effect even where the socket
         // is lost meanwhile, and the login must not be without anybody who looks after it.
-        let attempt = actix_rt::spawn(attempt(worker, conn, socket, secret, held));
+        let attempt = actix_rt::spawn(attempt(worker, conn, socket, secret, from, held));
         ctx.spawn(attempt.into_actor(self).map(|attempt, waiting, ctx| {
             let broken = |error: actix_rt::task::JoinError| {
                 Err(StoreError { kind: StoreErrorKind::Other, detail: error.to_string() })

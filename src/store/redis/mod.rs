@@ -463,6 +463,10 @@ impl Backend for RedisStore {
         self.connector.may_have_forgotten()
     }
 
+    fn may_be_reminded(&self, life: Duration) -> bool {
+        self.connector.may_be_reminded(life)
+    }
+
     async fn reclaim(&self, id: LoginId, login: &Login) -> Result<Login, StoreError> {
         let mut call = RECLAIM.key(self.login_key(id));
         call.arg(record::pack(login)).arg(login.epoch);
