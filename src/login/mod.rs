@@ -307,6 +307,8 @@ pub enum Because {
     Left,
     /// The plain socket is gone, and nobody can come back for a token.
     Lost,
+    /// Its place is needed. Only a login that waits, and is kept for nobody, ends by this.
+    Crowded,
 }
 
 /// The outcome that the phone's receipt shows.

@@ -9,6 +9,7 @@ mod config_errors;
 mod confirm;
 mod conformance;
 mod connections;
+mod detached;
 mod economy;
 mod faults;
 mod helpers;

@@ -414,6 +414,7 @@ impl Backend for RedisStore {
             Because::Deadline => "deadline",
             Because::Left => "left",
             Because::Lost => "lost",
+            Because::Crowded => "crowded",
         };
         let mut call = END.key(self.login_key(id));
         call.arg(epoch).arg(because);
