@@ -3,7 +3,7 @@
 mod forwarded;
 mod host_port;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use url::Url;
@@ -168,7 +168,32 @@ pub fn limit_key(ip: IpAddr) -> IpAddr {
         IpAddr::V4(ip) => ip.into(),
         IpAddr::V6(ip) => {
             let network = u128::from(ip) & !(u128::from(u64::MAX));
-            std::net::Ipv6Addr::from(network).into()
+            Ipv6Addr::from(network).into()
+        }
+    }
+}
+
+/// What [`limit_key`] gives, in eight bytes: every login keeps it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientNetwork(u64);
+
+impl ClientNetwork {
+    /// Above all /64s that a client may have: multicast has these (RFC 4291, 2.7).
+    const IPV4: u64 = 0xffff_ffff_0000_0000;
+
+    /// The network of this address.
+    pub fn of(ip: IpAddr) -> Self {
+        Self(match limit_key(ip) {
+            IpAddr::V4(ip) => Self::IPV4 | u64::from(u32::from(ip)),
+            IpAddr::V6(ip) => (u128::from(ip) >> 64) as u64,
+        })
+    }
+
+    /// As [`limit_key`] gives it.
+    pub fn limit_key(self) -> IpAddr {
+        match self.0 {
+            ipv4 if ipv4 >= Self::IPV4 => Ipv4Addr::from(ipv4 as u32).into(),
+            network => Ipv6Addr::from(u128::from(network) << 64).into(),
         }
     }
 }
@@ -300,6 +325,26 @@ mod tests {
         let forwarded = ProxyHeader::Forwarded;
         assert_eq!(of("10.0.0.1", forwarded, &["for=9.9.9.9;proto=https"]), "9.9.9.9");
         assert_eq!(of("10.0.0.1", forwarded, &["for=\"[2001:db8::1]:80\""]), "2001:db8::1");
+    }
+
+    #[test]
+    fn a_network_in_eight_bytes_is_what_limits_count_on() {
+        for text in [
+            "192.0.2.1",
+            "0.0.0.0",
+            "255.255.255.255",
+            "::ffff:192.0.2.1",
+            "::1",
+            "2001:db8:1:2:3:4:5:6",
+            "64:ff9b::192.0.2.1",
+            "fe80::1",
+        ] {
+            let ip = text.parse().unwrap();
+            assert_eq!(ClientNetwork::of(ip).limit_key(), limit_key(ip), "{text}");
+        }
+        let of = |text: &str| ClientNetwork::of(text.parse().unwrap());
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_ne!(of("2001:db8::"), of("2001:db8:0:1::"));
     }
 
     #[test]

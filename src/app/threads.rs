@@ -26,7 +26,7 @@ use crate::{
     keys::Entropy,
     metrics::Metrics,
     pulse,
-    registry::{Registry, RegistryAddr},
+    registry::{DetachedPool, Registry, RegistryAddr},
     socket::{Admission, Background, Waiting, Worker},
     store::{
         EmbeddedStore, Store, StoreFactory,
@@ -91,6 +91,7 @@ pub(super) struct Shared {
     pub mechanisms: Mechanisms,
     pub crash: Crash,
     pub admission: Arc<Admission>,
+    pub detached: Arc<DetachedPool>,
     pub connections: Arc<OpenConnections>,
     pub background: Arc<Background>,
     pub limits: Arc<Limits>,
@@ -150,8 +151,8 @@ impl Shared {
     ) -> RegistryAddr<Waiting> {
         let crash = self.crash.clone();
         let (clock, metrics) = (self.clock.clone(), self.metrics.clone());
-        let journal = self.journal.clone();
-        let start = |feed| Registry::start(feed, store, clock, metrics, journal, crash);
+        let (journal, detached) = (self.journal.clone(), self.detached.clone());
+        let start = |feed| Registry::start(feed, store, clock, metrics, journal, detached, crash);
         let ready = Rc::new(Notify::new());
         match &self.shelf {
             Shelf::Embedded(embedded) => {

@@ -267,7 +267,8 @@ pub static SETTINGS: &[Setting] = &[
         "SCANLOGIN_MAX_WAITING",
         "200000",
         "200000",
-        "Most waiting sockets of this instance; past it 503 before the upgrade",
+        "Most waiting sockets of this instance; past it 503 before the upgrade. As many logins may wait \
+         for browsers that were cut off, a quarter of them for one client address (IPv6: /64)",
     ),
     open(
         "SCANLOGIN_CONNECTIONS_PER_ADDRESS",

@@ -3,12 +3,12 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use super::scan::refusal;
+use super::scan::{note, refusal};
 use crate::{
     clock::Timestamp,
     error::ApiError,
     keys::{Claim, Code, LoginId},
-    login::{Attempt, HiddenNumber, LEASE, PhoneRefusal, State, Then},
+    login::{Attempt, HiddenNumber, LEASE, Note, PhoneRefusal, State, Then},
     metrics::{WebhookEvent, WebhookResult},
     socket::Worker,
     store::{
@@ -44,7 +44,8 @@ pub(super) async fn scan(
     }
 }
 
-/// A confirmation, with the number that the browser shows where one is asked for.
+/// A confirmation, with the number that the browser shows where one is asked for. A wrong one is
+/// counted, whether or not its sender waits for the answer.
 ///
 /// # Errors
 /// [`ApiError::StoreAway`], [`ApiError::WebhookAway`]; what the store refuses is within.
@@ -55,17 +56,32 @@ pub(super) async fn confirm(
     number: Option<HiddenNumber>,
     trace: Option<TraceContext>,
 ) -> Result<Result<ConfirmDone, PhoneRefusal>, ApiError> {
-    match worker.webhook.clone() {
+    let decision = decide(worker.clone(), claim.clone(), user.to_owned(), number, trace);
+    to_its_end(worker, decision).await
+}
+
+async fn decide(
+    worker: Rc<Worker>,
+    claim: Claim,
+    user: String,
+    number: Option<HiddenNumber>,
+    trace: Option<TraceContext>,
+) -> Result<Result<ConfirmDone, PhoneRefusal>, ApiError> {
+    let done = match &worker.webhook {
         None => {
-            let token = worker.issuer.mint(user, claim.id, token_time(worker).await?);
-            store_confirm(worker, claim, user, number, &token).await
+            let token = worker.issuer.mint(&user, claim.id, token_time(&worker).await?);
+            store_confirm(&worker, &claim, &user, number, &token).await?
         }
-        Some(webhook) => {
-            let (worker_too, claim, user) = (worker.clone(), claim.clone(), user.to_owned());
-            let call = confirm_by_webhook(worker_too, webhook, claim, user, number, trace);
-            to_its_end(worker, call).await
+        Some(webhook) => confirm_by_webhook(&worker, webhook, &claim, &user, number, trace).await?,
+    };
+    if let Err(PhoneRefusal::WrongNumber { tries_left }) = done {
+        worker.journal.missed(claim.id, tries_left, trace);
+        note(&worker, &user, Note::FailedMatch).await;
+        if tries_left == 0 {
+            worker.limits.claims.leave(&user, claim.id);
         }
     }
+    Ok(done)
 }
 
 async fn token_time(worker: &Worker) -> Result<Timestamp, ApiError> {
@@ -73,7 +89,7 @@ async fn token_time(worker: &Worker) -> Result<Timestamp, ApiError> {
 }
 
 /// Runs a call to its end even if the phone hangs up on the way: what the webhook has made is to be
-/// stored, and what it has not made to be released. A drain waits for it.
+/// stored, what it has not made to be released, and a wrong number to be counted. A drain waits for it.
 async fn to_its_end<T: 'static>(
     worker: &Worker,
     call: impl Future<Output = Result<T, ApiError>> + 'static,
@@ -116,10 +132,10 @@ async fn scan_by_webhook(
 }
 
 async fn confirm_by_webhook(
-    worker: Rc<Worker>,
-    webhook: Arc<Webhook>,
-    claim: Claim,
-    user: String,
+    worker: &Worker,
+    webhook: &Webhook,
+    claim: &Claim,
+    user: &str,
     number: Option<HiddenNumber>,
     trace: Option<TraceContext>,
 ) -> Result<Result<ConfirmDone, PhoneRefusal>, ApiError> {
@@ -129,11 +145,11 @@ async fn confirm_by_webhook(
     let login = login.ok_or(ApiError::UnknownKey)?;
     let repeated = !matches!(login.state, State::Scanned { .. });
     let (now, collect) = (worker.store.now(), worker.config.collect);
-    if let Err(refused) = login.confirm(&claim, &user, number, Vec::new(), collect, now) {
+    if let Err(refused) = login.confirm(claim, user, number, Vec::new(), collect, now) {
         if let PhoneRefusal::WrongNumber { .. } = refused.why {
             // To be counted. A number belongs to its claim, so what is wrong once stays wrong, and
             // the nothing that is handed over here never becomes a token.
-            let counted = worker.store.confirm(&claim, &user, number, Vec::new(), collect).await;
+            let counted = worker.store.confirm(claim, user, number, Vec::new(), collect).await;
             return counted.map_err(|_| ApiError::StoreAway);
         }
         return Ok(Err(refused.why));
@@ -141,10 +157,10 @@ async fn confirm_by_webhook(
     if repeated {
         return Ok(Ok(ConfirmDone { repeated: true, ip: None }));
     }
-    let token = made(&worker, &webhook, claim.id, &user, trace).await?;
-    let done = store_confirm(&worker, &claim, &user, number, &token).await;
+    let token = made(worker, webhook, claim.id, user, trace).await?;
+    let done = store_confirm(worker, claim, user, number, &token).await;
     let is_stored = matches!(done, Ok(Ok(_)));
-    stored(&worker, claim.id, &user, is_stored).await;
+    stored(worker, claim.id, user, is_stored).await;
     done
 }
 

@@ -13,7 +13,7 @@ use actix_web::{
 use crate::{
     config::{Config, ProxyHeader, host_is_served},
     error::ApiError,
-    origin,
+    origin::{self, ClientNetwork},
 };
 
 /// The caller of one request.
@@ -66,6 +66,11 @@ impl Client {
     /// What per-address limits count on.
     pub fn limit_key(&self) -> IpAddr {
         origin::limit_key(self.ip)
+    }
+
+    /// The same as logins keep it.
+    pub fn network(&self) -> ClientNetwork {
+        ClientNetwork::of(self.ip)
     }
 
     /// Refuses names that a loopback listener does not serve.

@@ -2,11 +2,7 @@
 
 use std::{rc::Rc, time::Duration};
 
-use actix_web::{
-    HttpMessage, HttpRequest, HttpResponse,
-    http::{Method, header},
-    web,
-};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, http::Method, web};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -27,7 +23,6 @@ use crate::{
     socket::Worker,
     store::{ConfirmDone, ScanDone},
     tokens::{AppUser, NotVerified},
-    trace::TraceContext,
 };
 
 /// The header in which the phone brings its claim.
@@ -187,7 +182,7 @@ pub(super) async fn confirm(
         let done = approval::confirm(&worker, &claim, &user.user, number, trace).await?;
         let ConfirmDone { repeated, ip } = match done {
             Ok(done) => done,
-            Err(why) => return Err(missed(&worker, &claim, &user.user, why, trace).await),
+            Err(why) => return Err(refusal(why)),
         };
         worker.journal.confirmed(claim.id, repeated, trace);
         worker.limits.claims.leave(&user.user, claim.id);
@@ -202,27 +197,9 @@ pub(super) async fn confirm(
     .await
 }
 
-/// What follows a refused confirmation: the last wrong number has ended the login, and counts.
-async fn missed(
-    worker: &Worker,
-    claim: &Claim,
-    user: &str,
-    why: PhoneRefusal,
-    trace: Option<TraceContext>,
-) -> ApiError {
-    if let PhoneRefusal::WrongNumber { tries_left } = why {
-        worker.journal.missed(claim.id, tries_left, trace);
-        if tries_left == 0 {
-            worker.limits.claims.leave(user, claim.id);
-            note(worker, user, Note::Strike).await;
-        }
-    }
-    refusal(why)
-}
-
 /// Adds to what is remembered of a user. A store that is away by now has done what it was asked
 /// for, so the answer stands.
-async fn note(worker: &Worker, user: &str, note: Note) {
+pub(super) async fn note(worker: &Worker, user: &str, note: Note) {
     let _ = worker.store.note(&worker.config.history_key.user(user), note).await;
 }
 

@@ -120,6 +120,6 @@ pub(super) async fn message(
     worker.limits.resumes.check(client.limit_key()).map_err(ApiError::Limited)?;
     let expected = "The body must have text fields 'resume' and 'type': received or cancel";
     let MessageBody { resume, said } = body::read_json(&request, payload, expected).await?;
-    message::hear(worker.get_ref(), &resume, said).await?;
+    message::hear(worker.get_ref(), &resume, said, client.network()).await?;
     Ok(answer(HttpResponse::Ok(), &json!({ "code": 100, "msg": "OK" })))
 }

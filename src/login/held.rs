@@ -6,6 +6,7 @@ use super::{Codes, Login, Protocol, State, Windows};
 use crate::{
     clock::Timestamp,
     keys::{Hash, LoginId, Seed},
+    origin::ClientNetwork,
 };
 
 /// What the browser's instance knows of a login besides its record: enough to make the record
@@ -14,6 +15,8 @@ use crate::{
 pub struct Held {
     /// The login.
     pub id: LoginId,
+    /// From where its browser was last connected.
+    pub from: ClientNetwork,
     /// Its root secret.
     pub seed: Seed,
     /// The epoch under which this instance owns it.
@@ -63,6 +66,12 @@ impl Held {
         login
     }
 
+    /// The same with its browser there.
+    #[must_use]
+    pub fn connected_from(self, from: ClientNetwork) -> Self {
+        Self { from, ..self }
+    }
+
     /// What a browser that comes back to `login` holds.
     pub fn of(id: LoginId, seed: Seed, login: &Login) -> Self {
         let deadline = match &login.state {
@@ -73,6 +82,7 @@ impl Held {
         };
         Self {
             id,
+            from: ClientNetwork::default(),
             seed,
             epoch: login.epoch,
             protocol: login.protocol,

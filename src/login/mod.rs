@@ -24,7 +24,8 @@ pub use self::{
     held::Held,
     matching::{HiddenNumber, MAX_WRONG, MatchNumber, Matching},
     standing::{
-        HistoryKey, LOCK, MAX_PLACES, MAX_STRIKES, Note, PLACE_LIFE, STRIKE_WINDOW, Standing,
+        FAILED_MATCH_WINDOW, HistoryKey, LOCK, MAX_FAILED_MATCHES, MAX_PLACES, Note, PLACE_LIFE,
+        Standing,
     },
 };
 use crate::{clock::Timestamp, keys::Hash};
@@ -329,6 +330,8 @@ pub enum Because {
     Left,
     /// The plain socket is gone, and nobody can come back for a token.
     Lost,
+    /// Its place is needed. Only a login that waits, and is kept for nobody, ends by this.
+    Crowded,
 }
 
 /// The outcome that the phone's receipt shows.

@@ -1,5 +1,5 @@
 //! What the service remembers of a user between logins: from where the user has confirmed before,
-//! and how many logins ended by wrong numbers. Keyed hashes only, and each with its end.
+//! and how many numbers were wrong. Keyed hashes only, and each with its end.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -12,11 +12,12 @@ pub const PLACE_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
 /// Most addresses kept of a user: home, work, a phone's network that changes. The one that was not
 /// used for the longest time goes.
 pub const MAX_PLACES: usize = 16;
-/// So many logins ended by wrong numbers lock the user's scans (issue 4).
-pub const MAX_STRIKES: u8 = 3;
-/// They count together if each comes within this time of the one before: a person who mistypes now
-/// and then is not locked out, and a guesser gets nine tries of a hundred a quarter of an hour.
-pub const STRIKE_WINDOW: Duration = Duration::from_secs(24 * 3600);
+/// So many wrong numbers lock the user's scans, in however many logins: three logins with three
+/// tries each, and no more for a guesser who leaves each login after two.
+pub const MAX_FAILED_MATCHES: u8 = 9;
+/// Wrong numbers count together for this time after the first of them. A person who mistypes once a
+/// day is never locked out.
+pub const FAILED_MATCH_WINDOW: Duration = Duration::from_secs(24 * 3600);
 /// How long the lock lasts (issue 4).
 pub const LOCK: Duration = Duration::from_secs(15 * 60);
 
@@ -73,10 +74,11 @@ impl std::fmt::Debug for HistoryKey {
 pub struct Standing {
     /// Known addresses and when each was last confirmed, newest first.
     pub places: Vec<(Hash, Timestamp)>,
-    /// Logins ended by wrong numbers, since the last lock.
-    pub strikes: u8,
-    /// When the last of them was.
-    pub struck: Timestamp,
+    /// Wrong numbers that count together, since the last lock. A former version counted logins that
+    /// ended by three of them here, and reads this as such: it locks sooner while both run.
+    pub failed_matches: u8,
+    /// When the first of them was.
+    pub failing_since: Timestamp,
     /// Until when this user's scans are refused.
     pub locked_until: Timestamp,
 }
@@ -86,8 +88,8 @@ pub struct Standing {
 pub enum Note {
     /// The user confirmed a login from this address.
     Place(Hash),
-    /// A login ended by wrong numbers.
-    Strike,
+    /// The number was wrong.
+    FailedMatch,
 }
 
 impl Standing {
@@ -111,13 +113,14 @@ impl Standing {
                 self.places.insert(0, (place, now));
                 self.places.truncate(MAX_PLACES);
             }
-            Note::Strike => {
-                if now.since(self.struck) >= STRIKE_WINDOW {
-                    self.strikes = 0;
+            Note::FailedMatch => {
+                let is_over = now.since(self.failing_since) >= FAILED_MATCH_WINDOW;
+                if self.failed_matches == 0 || is_over {
+                    (self.failed_matches, self.failing_since) = (0, now);
                 }
-                (self.strikes, self.struck) = (self.strikes + 1, now);
-                if self.strikes >= MAX_STRIKES {
-                    (self.strikes, self.locked_until) = (0, now + LOCK);
+                self.failed_matches += 1;
+                if self.failed_matches >= MAX_FAILED_MATCHES {
+                    (self.failed_matches, self.locked_until) = (0, now + LOCK);
                 }
             }
         }
@@ -126,7 +129,7 @@ impl Standing {
 
     /// How long it is kept after a note.
     pub fn life(&self) -> Duration {
-        if self.places.is_empty() { STRIKE_WINDOW } else { PLACE_LIFE }
+        if self.places.is_empty() { FAILED_MATCH_WINDOW } else { PLACE_LIFE }
     }
 }
 
@@ -176,16 +179,24 @@ mod tests {
     }
 
     #[test]
-    fn three_strikes_lock_and_a_day_apart_they_do_not() {
+    fn nine_wrong_numbers_of_one_day_lock_and_one_a_day_never_does() {
         let now = Timestamp::default() + PLACE_LIFE;
-        let struck = |standing: Standing, at| standing.noted(Note::Strike, at);
-        let two = struck(struck(Standing::default(), now), now);
-        assert_eq!(two.locked(now), None);
-        let three = struck(two.clone(), now);
-        assert_eq!(three.locked(now), Some(LOCK));
-        assert_eq!(three.locked(now + LOCK), None);
-        assert_eq!(struck(three, now).locked(now + LOCK), None, "counted anew");
-        let late = now + STRIKE_WINDOW;
-        assert_eq!(struck(two, late).locked(late), None);
+        let missed = |standing: Standing, at| standing.noted(Note::FailedMatch, at);
+        let eight = (0..8).fold(Standing::default(), |standing, _| missed(standing, now));
+        assert_eq!(eight.locked(now), None);
+        let soon = now + FAILED_MATCH_WINDOW - Duration::from_secs(1);
+        let nine = missed(eight.clone(), soon);
+        assert_eq!(nine.locked(soon), Some(LOCK));
+        assert_eq!(nine.locked(soon + LOCK), None);
+        assert_eq!(missed(nine, soon).locked(soon + LOCK), None, "counted anew");
+        let late = now + FAILED_MATCH_WINDOW;
+        assert_eq!(missed(eight, late).failed_matches, 1);
+        let daily = |standing: Standing, day: u32| {
+            let at = now + Duration::from_secs(23 * 3600) * day;
+            let standing = missed(standing, at);
+            assert_eq!(standing.locked(at), None, "day {day}");
+            standing
+        };
+        (0..60).fold(Standing::default(), daily);
     }
 }

@@ -56,6 +56,11 @@ impl Login {
         }
     }
 
+    /// Whether a token is being made for somebody.
+    pub fn is_reserved(&self, now: Timestamp) -> bool {
+        self.reserved.as_ref().is_some_and(|reserved| now < reserved.until)
+    }
+
     fn with(mut self, state: State, now: Timestamp) -> Self {
         // What a later state has no use for does not stay at rest.
         if matches!(state, State::Ended { .. }) {
@@ -404,6 +409,12 @@ impl Login {
             {
                 return Err(Box::new(self.refuse(OwnerRefusal::Early)));
             }
+            State::Scanned { .. } if because == Because::Crowded => {
+                return Err(Box::new(self.refuse(OwnerRefusal::Early)));
+            }
+            State::Waiting { .. } if because == Because::Crowded && self.is_reserved(now) => {
+                return Err(Box::new(self.refuse(OwnerRefusal::Early)));
+            }
             State::Waiting { .. } if epoch > 1 && because != Because::Deadline => {
                 let mut login = self.with(State::Waiting { deadline: now }, now);
                 login.epoch = epoch;
@@ -421,7 +432,7 @@ impl Login {
         let ending = match (&self.state, because) {
             (State::Approved { .. }, _) => Ending::Undelivered,
             (_, Because::Deadline) => Ending::Expired,
-            (_, Because::Left | Because::Lost) => Ending::Cancelled,
+            (_, Because::Left | Because::Lost | Because::Crowded) => Ending::Cancelled,
         };
         let until = now + RECEIPT;
         Ok(Some(Self {

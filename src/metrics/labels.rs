@@ -332,7 +332,7 @@ labels! {
         Connected = "connected",
         /// The connection was lost and is back.
         Reconnected = "reconnected",
-        /// The probe found the feed deaf.
+        /// The probe found the feed deaf, or its last canary forgotten.
         Probe = "probe",
         /// The nodes or slots of the Cluster changed.
         Topology = "topology",

@@ -134,6 +134,8 @@ pub struct Metrics {
     pub connections_ended: CounterByTwo<Port, ConnectionEnd>,
     pub waiting_sockets: IntGauge,
     pub max_waiting_sockets: IntGauge,
+    pub detached_logins: IntGauge,
+    pub detached_ended: IntCounter,
     pub sockets_opened: CounterBy<ProtocolLabel>,
     pub sockets_refused: CounterBy<RefusedReason>,
     pub logins: CounterBy<LoginOutcome>,
@@ -210,6 +212,16 @@ impl Metrics {
                 "scanlogin_max_waiting_sockets",
                 "Most WebSockets that this instance takes: SCANLOGIN_MAX_WAITING, or what its open \
                  files allow",
+            ),
+            detached_logins: gauge(
+                "scanlogin_detached_logins",
+                "Logins without a connection whose browser may come back: at most \
+                 SCANLOGIN_MAX_WAITING, but for those that somebody has scanned",
+            ),
+            detached_ended: counter(
+                "scanlogin_detached_ended_total",
+                "Logins without a connection that nobody had scanned and that ended because others \
+                 needed their places",
             ),
             sockets_opened: CounterBy::new(
                 &registry,

@@ -100,7 +100,8 @@ mod tests {
         keys::{Entropy, LoginId},
         metrics::Metrics,
         registry::{
-            ConnId, NotWoken, Register, RegistryAddr, Reschedule, Schedule, Snapshot, Wake,
+            ConnId, DetachedPool, NotWoken, Register, RegistryAddr, Reschedule, Schedule, Snapshot,
+            Wake,
         },
         store::{EmbeddedStore, StoreFactory},
     };
@@ -132,7 +133,8 @@ mod tests {
         let store = StoreFactory::Embedded(embedded).make(&metrics, clock);
         let journal = Journal::new(metrics.clone(), clock.clone(), None, None).into();
         let crash = Crash::default();
-        Registry::start(feed, store, clock.clone(), metrics, journal, crash)
+        let pool = DetachedPool::new(0, metrics.clone()).into();
+        Registry::start(feed, store, clock.clone(), metrics, journal, pool, crash)
     }
 
     /// Browsers that came in one moment and rotate in one.

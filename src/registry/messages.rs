@@ -10,14 +10,24 @@ use std::{
 
 use actix::{Actor, Message, WeakAddr};
 
-use super::Schedule;
-use crate::{clock::Timestamp, keys::LoginId, login::Held, metrics::ResyncReason, store::Head};
+use super::{Schedule, detached::Settled};
+use crate::{
+    clock::Timestamp,
+    keys::LoginId,
+    login::{Because, Held},
+    metrics::ResyncReason,
+    store::Head,
+};
 
-/// Names one connection of this process; every message of a holder carries it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Names one connection of this process; every message of a holder carries it. Later ones have larger
+/// numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(u64);
 
 impl ConnId {
+    /// No connection's number is smaller.
+    pub(super) const FIRST: Self = Self(0);
+
     /// One that was never used.
     pub fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -193,6 +203,17 @@ pub struct Snapshot;
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Drain(pub Duration);
+
+/// What became of a login whose browser is away.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Seen {
+    pub(super) id: LoginId,
+    pub(super) conn: ConnId,
+    /// Why it was to end, if it was.
+    pub(super) because: Option<Because>,
+    pub(super) settled: Settled,
+}
 
 /// What a batch of reads found.
 #[derive(Message)]

@@ -5,7 +5,8 @@
 //!    [`Leave`];
 //! 2. the feed: [`Changed`], [`Resync`], [`Snapshot`], [`Polling`];
 //! 3. the lifecycle: [`Drain`];
-//! 4. its own timer, for who is due next.
+//! 4. the pool of places for detached logins: [`MakeRoom`];
+//! 5. its own timer, for who is due next.
 //!
 //! A login has one entry, and an entry has one holder: a request that has not become a socket yet,
 //! a socket's actor, or nobody, where the browser may still come back (`detached`). Every message
@@ -20,6 +21,7 @@ mod detached;
 mod drain;
 mod due;
 mod messages;
+mod pool;
 mod reading;
 mod schedule;
 
@@ -40,16 +42,17 @@ pub use self::{
         Attach, Changed, ConnId, Detach, Drain, Enter, Leave, NotWoken, Poll, Polling, Register,
         Reschedule, Resync, Snapshot, Unregister, Wake, Wakeable,
     },
+    pool::DetachedPool,
     schedule::Schedule,
 };
-use self::{detached::Settled, due::Look};
+use self::{due::Look, pool::Place};
 use crate::{
     clock::{Clock, Timestamp},
     crash::{Crash, Part},
     feed::Feed,
-    journal::{Ended, Journal},
+    journal::Journal,
     keys::LoginId,
-    login::Held,
+    login::{Because, Held},
     metrics::{Metrics, NotificationResult},
     store::Store,
 };
@@ -68,7 +71,8 @@ enum Holder<A: Wakeable> {
     Request { owed: Option<Wake> },
     /// A socket.
     Socket(WeakAddr<A>),
-    /// Nobody: a browser that may come back.
+    /// Nobody: a browser that may come back. It has a place in the pool, but for the moment in which it
+    /// is to end for another.
     Nobody(Box<Held>),
 }
 
@@ -87,6 +91,9 @@ struct Entry<A: Wakeable> {
 pub struct Registry<A: Wakeable> {
     entries: HashMap<LoginId, Entry<A>>,
     due: BTreeSet<(Timestamp, LoginId)>,
+    /// Where those that nobody holds have their places, and its number for this registry.
+    pool: Arc<DetachedPool>,
+    thread: u16,
     feed: Feed,
     store: Store,
     clock: Clock,
@@ -112,11 +119,14 @@ impl<A: Wakeable> Registry<A> {
         clock: Clock,
         metrics: Arc<Metrics>,
         journal: Arc<Journal>,
+        pool: Arc<DetachedPool>,
         crash: Crash,
     ) -> RegistryAddr<A> {
         let registry = Self {
             entries: HashMap::new(),
             due: BTreeSet::new(),
+            pool,
+            thread: 0,
             feed,
             store,
             clock,
@@ -169,10 +179,11 @@ impl<A: Wakeable> Registry<A> {
         let due = entry.due;
         self.due.insert((due, id));
         self.look_by(due, ctx);
-        if let Some(old) = self.entries.insert(id, entry)
-            && old.due != due
-        {
-            self.due.remove(&(old.due, id));
+        if let Some(old) = self.entries.insert(id, entry) {
+            if old.due != due {
+                self.due.remove(&(old.due, id));
+            }
+            self.release(&old);
         }
         if self.draining {
             // Let in a moment before the door was closed.
@@ -184,6 +195,7 @@ impl<A: Wakeable> Registry<A> {
         self.own(id, conn)?;
         let entry = self.entries.remove(&id)?;
         self.due.remove(&(entry.due, id));
+        self.release(&entry);
         Some(entry)
     }
 
@@ -213,44 +225,14 @@ impl<A: Wakeable> Registry<A> {
                 Err(NotWoken::Gone) => NotificationResult::Unknown,
             },
             Holder::Nobody(held) => {
-                let (conn, held) = (entry.conn, held.clone());
+                let place = Place { from: held.from, conn: entry.conn };
                 let due = self.store.now() >= held.deadline;
-                let settle = detached::settle(self.store.clone(), held, due);
-                ctx.spawn(settle.into_actor(self).map(move |settled, registry, ctx| {
-                    registry.settled(id, conn, settled, ctx);
-                }));
+                // One that is about to end for another is looked at after that: what is found missing
+                // meanwhile would be made again.
+                if self.pool.holds(place) {
+                    self.settle(id, due.then_some(Because::Deadline), ctx);
+                }
                 NotificationResult::Delivered
-            }
-        }
-    }
-
-    fn settled(&mut self, id: LoginId, conn: ConnId, settled: Settled, ctx: &mut Context<Self>) {
-        match settled {
-            Settled::Keep(deadline) => {
-                if let Some(entry) = self.own(id, conn) {
-                    entry.schedule.deadline = deadline;
-                    if let Holder::Nobody(held) = &mut entry.holder {
-                        held.deadline = deadline;
-                    }
-                    self.set_due(id, deadline, ctx);
-                }
-            }
-            Settled::Again(at) => {
-                if let Some(entry) = self.own(id, conn) {
-                    entry.schedule.deadline = at;
-                    self.set_due(id, at, ctx);
-                }
-            }
-            Settled::TakenOver => {
-                if self.remove(id, conn).is_some() {
-                    drop(self.feed.unsubscribe(id));
-                }
-            }
-            Settled::Over(outcome) => {
-                if let Some(Entry { holder: Holder::Nobody(held), .. }) = self.remove(id, conn) {
-                    drop(self.feed.unsubscribe(id));
-                    self.journal.ended(&Ended::of(&held, outcome, self.store.now()));
-                }
             }
         }
     }
@@ -268,6 +250,7 @@ impl<A: Wakeable> Actor for Registry<A> {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
+        self.thread = self.pool.join(ctx.address().downgrade().recipient());
         self.look(ctx);
         let crash = self.crash.clone();
         ctx.spawn(async move { crash.comes(Part::Registry).await }.into_actor(self).map(
@@ -355,6 +338,7 @@ impl<A: Wakeable> Handler<Detach> for Registry<A> {
         entry.holder = Holder::Nobody(held);
         entry.owed = None;
         self.set_due(id, deadline, ctx);
+        self.hold(id, true);
         // Its last holder may have left without hearing of a change, a take-over elsewhere above
         // all: then two would count its end.
         self.wake(id, Wake::Changed, ctx);

@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use super::{
     Admitted, Reserved, Waiting, Worker,
     line::Line,
-    waiting::{Introduce, Opening},
+    waiting::{Introduce, Newcomer, Opening},
 };
 use crate::{
     connection::AddressPermit, error::ApiError, http::client::Client, json, login::Protocol,
@@ -111,9 +111,10 @@ pub async fn open(
     let held = reserved.map(Reserved::take);
     worker.metrics.sockets_opened.inc(label);
     let frames = Rc::new(Frames::default());
+    let newcomer = Newcomer { from: client.network(), browser };
     let protocol = Protocol::Json;
     let opening =
-        Opening { conn, held, protocol, base, qr_svg, opened, seat, browser, new_browser };
+        Opening { conn, held, newcomer, protocol, base, qr_svg, opened, seat, new_browser };
     let actor = Waiting::new(Line::Answer(frames.clone()), opening);
     let (addr, context) = WebsocketContext::create_with_addr(actor, stream::pending());
     if let Some(secret) = resume {

@@ -11,6 +11,7 @@ use crate::{
     error::ApiError,
     keys::{Hash, LoginId, Resume},
     login::{Because, Ending, Held, OwnerRefusal, State},
+    origin::ClientNetwork,
     registry::{ConnId, Register},
     store::ResumeDone,
 };
@@ -28,15 +29,20 @@ pub enum Said {
     Cancel,
 }
 
-/// Does what the browser says about the login of this secret.
+/// Does what the browser says about the login of this secret, from its address.
 ///
 /// # Errors
 /// [`ApiError::UnknownKey`] where there is nothing that it could be said about.
-pub async fn hear(worker: &Rc<Worker>, secret: &str, said: Said) -> Result<(), ApiError> {
+pub async fn hear(
+    worker: &Rc<Worker>,
+    secret: &str,
+    said: Said,
+    from: ClientNetwork,
+) -> Result<(), ApiError> {
     let secret = Resume::parse(secret).map_err(|_| ApiError::UnknownKey)?;
     match said {
         Said::Received => received(worker, secret.id, &secret.seed.proof()).await,
-        Said::Cancel => cancel(worker, secret).await,
+        Said::Cancel => cancel(worker, secret, from).await,
     }
 }
 
@@ -77,13 +83,13 @@ async fn received(worker: &Worker, id: LoginId, proof: &Hash) -> Result<(), ApiE
 }
 
 /// Takes the login over, so that nobody goes on with it, and ends it.
-async fn cancel(worker: &Rc<Worker>, secret: Resume) -> Result<(), ApiError> {
+async fn cancel(worker: &Rc<Worker>, secret: Resume, from: ClientNetwork) -> Result<(), ApiError> {
     let Resume { id, seed } = secret;
     let proof = seed.proof();
     for _ in 0..ATTEMPTS {
         let done = worker.store.resume(id, &proof).await.map_err(|_| ApiError::StoreAway)?;
         let ResumeDone::Resumed(login) = done else { return Err(ApiError::UnknownKey) };
-        let held = Box::new(Held::of(id, seed.clone(), &login));
+        let held = Box::new(Held::of(id, seed.clone(), &login).connected_from(from));
         let (conn, epoch) = (ConnId::next(), held.epoch);
         let schedule = Waiting::schedule(&held, worker.store.now());
         // The registry lives as long as the process.

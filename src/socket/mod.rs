@@ -29,7 +29,7 @@ use self::{
     line::Line,
     transport::{Incoming, Pump, Pumped, Wire},
     upgrade::{NewSocket, UpgradeHook},
-    waiting::Opening,
+    waiting::{Newcomer, Opening},
 };
 pub use self::{
     admission::{Admission, Background},
@@ -180,6 +180,7 @@ pub async fn open(request: HttpRequest, worker: Rc<Worker>) -> Result<HttpRespon
         }
     };
     let base = worker.bases.intern(client.public_base(&worker.config));
+    let from = client.network();
     let mut response = response.finish();
     let Wanted { protocol, qr_svg, .. } = wanted;
     response.extensions_mut().insert(UpgradeHook::new(move |socket| {
@@ -189,8 +190,9 @@ pub async fn open(request: HttpRequest, worker: Rc<Worker>) -> Result<HttpRespon
         }
         let held = reserved.map(Reserved::take);
         worker.metrics.sockets_opened.inc(label);
+        let newcomer = Newcomer { from, browser };
         let opening =
-            Opening { conn, held, protocol, base, qr_svg, opened, seat, browser, new_browser };
+            Opening { conn, held, newcomer, protocol, base, qr_svg, opened, seat, new_browser };
         let metrics = worker.metrics.clone();
         let wire = Rc::new(Wire::new(io, head).in_place(place));
         let context = WebsocketContext::with_codec(
@@ -408,6 +410,7 @@ impl Reserved {
         let created = worker.store.create_and_listen(&new, seed).await;
         let (held, heard) = created.map_err(|_| ApiError::StoreAway)?;
         let is_entered = entered.is_some_and(Entered::stays);
+        let held = held.connected_from(client.network());
         let schedule = Waiting::schedule(&held, worker.store.now());
         let register = Register { id: held.id, conn, epoch: 1, socket: None, schedule };
         let reserved = Self { worker: worker.clone(), conn, held: Some(Box::new(held)) };

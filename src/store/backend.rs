@@ -16,6 +16,7 @@ use crate::{
         PhoneRefusal, Protocol, Redeemed, Standing, State, TicketRefusal,
     },
     metrics::StoreErrorKind,
+    origin::ClientNetwork,
 };
 
 /// The store could not be asked, or gave an answer that makes no sense.
@@ -54,6 +55,7 @@ impl NewLogin {
     pub fn held(&self, seed: Seed, now: Timestamp) -> Held {
         Held {
             id: self.id,
+            from: ClientNetwork::default(),
             seed,
             epoch: 1,
             protocol: self.protocol,
@@ -289,6 +291,12 @@ pub trait Backend {
     /// Whether the store may have forgotten so lately that instances are still making records of
     /// their waiting logins again.
     fn may_have_forgotten(&self) -> bool;
+
+    /// Whether an instance that has not noticed yet what the store forgot may still make a record
+    /// again: the store may have forgotten within the `life` of a login.
+    fn may_be_reminded(&self, _life: Duration) -> bool {
+        false
+    }
 
     /// Makes a forgotten record again if it is absent, and raises an epoch that fell back; the
     /// login as it stands then.

@@ -305,6 +305,11 @@ impl Store {
         self.backend.may_have_forgotten()
     }
 
+    /// See [`Backend::may_be_reminded`].
+    pub fn may_be_reminded(&self, life: Duration) -> bool {
+        self.backend.may_be_reminded(life)
+    }
+
     /// See [`Backend::reclaim`].
     pub async fn reclaim(&self, id: LoginId, login: &Login) -> Result<Login, StoreError> {
         self.timed(StoreOperation::Reclaim, self.backend.reclaim(id, login)).await

@@ -14,6 +14,7 @@ mod config_warnings;
 mod confirm;
 mod conformance;
 mod connections;
+mod detached;
 mod economy;
 mod faults;
 mod heads;

@@ -1,8 +1,15 @@
 //! A lost socket is not a lost login: coming back, on the same instance.
 
+use futures_util::{StreamExt, stream};
+use scanlogin::keys::{Entropy, LoginId, Resume, Seed, Ticket};
 use serde_json::{Value, json};
 
-use crate::helpers::{Browser, Closed, Phone, Service, Settings, both, eventually, phone::verify};
+use crate::helpers::{
+    Browser, Closed, Phone, RedisServer, Service, Settings, both,
+    events::Events,
+    eventually,
+    phone::{answer, verify},
+};
 
 fn text<'a>(message: &'a Value, field: &str) -> &'a str {
     message[field].as_str().unwrap()
@@ -145,6 +152,66 @@ async fn a_browser_that_comes_back_too_late_finds_nothing() {
         let state = phone.outcome(scanned.text("claim"), 0).await;
         assert_eq!(state.body["state"], "undelivered");
     }
+}
+
+/// A secret of a login that never was.
+fn junk() -> String {
+    Resume { id: LoginId::random(Entropy::Os), seed: Seed::random(Entropy::Os) }.expose()
+}
+
+/// So many at a time.
+async fn each<F: Future<Output = ()>>(count: usize, call: impl Fn() -> F) {
+    stream::iter((0..count).map(|_| call())).buffer_unordered(50).collect::<()>().await;
+}
+
+#[tokio::test]
+async fn ten_thousand_secrets_of_logins_that_never_were_leave_nothing_in_redis() {
+    let redis = RedisServer::start().await;
+    let settings = Settings::redis(&redis).with("DELIVER", "ticket");
+    let page = "https://www.example.com";
+    let service = Service::start(settings.with("ALLOWED_ORIGINS", page)).await;
+    let at = service.address;
+    assert_eq!(redis.keys().await, [""; 0]);
+    let http = reqwest::Client::new();
+    let post = |path: &str, body: Value| {
+        let url = format!("http://{at}{path}");
+        answer(http.post(url).header("Origin", page).json(&body))
+    };
+    each(1_000, || async {
+        let mut stranger = Browser::resume(at, &junk()).await;
+        assert_eq!(stranger.message().await["type"], "expired");
+    })
+    .await;
+    each(500, || async {
+        let mut events = Events::open(at, &json!({ "resume": junk() })).await;
+        events.frame_of("expired").await;
+        events.closes(4000).await;
+    })
+    .await;
+    each(7_500, || async {
+        let told = post("/stream/poll", json!({ "resume": junk() })).await;
+        assert_eq!((told.status, &told.body["close"]), (200, &json!(4000)));
+    })
+    .await;
+    each(400, || async {
+        let cancel = json!({ "resume": junk(), "type": "cancel" });
+        assert_eq!(post("/stream/message", cancel).await.codes(), (404, -1));
+    })
+    .await;
+    each(300, || async {
+        let received = json!({ "resume": junk(), "type": "received" });
+        assert_eq!(post("/stream/message", received).await.codes(), (404, -1));
+    })
+    .await;
+    each(300, || async {
+        let (id, seed) = (LoginId::random(Entropy::Os), Seed::random(Entropy::Os));
+        let ticket = Ticket::new(&seed, seed.code(1).claim(id, "alice")).expose();
+        assert_eq!(post("/redeem", json!({ "ticket": ticket })).await.codes(), (404, -1));
+    })
+    .await;
+    assert_eq!(redis.keys().await, [""; 0]);
+    let refused = "scanlogin_resumes_total{result=\"refused\"}";
+    assert_eq!(service.metric(refused).await, 9_000.0);
 }
 
 #[tokio::test]

@@ -32,6 +32,9 @@ const BATCH: usize = 1024;
 const BACK_OFF_FIRST: Duration = Duration::from_millis(10);
 const BACK_OFF_MOST: Duration = Duration::from_secs(5);
 
+/// How long a canary is there: for longer than the next one takes to be written.
+const CANARY_LIFE: Duration = Duration::from_secs(30);
+
 /// Why a connection was given up.
 #[derive(Debug, thiserror::Error)]
 enum Lost {
@@ -69,6 +72,8 @@ pub(super) struct Supervisor<A: Wakeable> {
     /// A primary of a Cluster; `None`: whoever is the primary of a single Redis now.
     node: Option<Node>,
     canary: String,
+    /// When the canary was last written, if that was on this connection.
+    written: Cell<Option<Instant>>,
     reason: Cell<ResyncReason>,
 }
 
@@ -83,7 +88,7 @@ impl<A: Wakeable> Supervisor<A> {
         canary: String,
     ) -> Self {
         let reason = Cell::new(ResyncReason::Connected);
-        Self { instance, handle, queue, unheard, node, canary, reason }
+        Self { instance, handle, queue, unheard, node, canary, written: Cell::default(), reason }
     }
 
     /// Keeps the node's feed up for ever; returns only when the registry is gone.
@@ -154,14 +159,31 @@ impl<A: Wakeable> Supervisor<A> {
         Ok(())
     }
 
-    /// Writes the canary, and measures Redis's clock by the way.
-    async fn probe(&self, mut connection: Multiplexer) -> Result<(), Lost> {
+    /// Writes the canary, and measures Redis's clock by the way. Whether Redis has forgotten the canary
+    /// before: a FLUSHALL breaks no connection.
+    async fn probe(&self, mut connection: Multiplexer) -> Result<bool, Lost> {
         let Instance { clock, connector, .. } = &*self.instance;
-        let sent = clock.moment();
+        let (sent, now) = (clock.moment(), Instant::now());
         let mut pipeline = redis::pipe();
-        pipeline.cmd("SET").arg(&self.canary).arg(1).arg("PX").arg(10_000).ignore().cmd("TIME");
-        let (time,) = pipeline.query_async(&mut connection).await?;
+        pipeline.cmd("GET").arg(&self.canary);
+        let life = CANARY_LIFE.as_millis() as u64;
+        pipeline.cmd("SET").arg(&self.canary).arg(1).arg("PX").arg(life).ignore().cmd("TIME");
+        let (before, time) = pipeline.query_async::<(Option<u8>, _)>(&mut connection).await?;
         connector.compare_clocks(time, sent, clock);
+        let written = self.written.replace(Some(now));
+        // Half its life, since Redis's clock need not run as ours does.
+        let is_due = written.is_some_and(|at| now - at < CANARY_LIFE / 2);
+        Ok(is_due && before.is_none())
+    }
+
+    /// All records are made again, as after a connection to a Redis that came back empty.
+    async fn was_forgotten(&self) -> Result<(), Lost> {
+        tracing::warn!("Redis has forgotten what was written a moment ago");
+        self.instance.connector.note_disturbance();
+        if self.instance.mechanisms.resync {
+            let asked = self.instance.registry.ask(Resync(ResyncReason::Probe)).await;
+            asked.map_err(|_| Lost::NoRegistry)?;
+        }
         Ok(())
     }
 
@@ -215,6 +237,7 @@ impl<A: Wakeable> Supervisor<A> {
         name: &str,
         connection: &mut Connected,
     ) -> Result<std::convert::Infallible, Lost> {
+        self.written.set(None);
         let canary_channel = self.instance.connector.names().channel_of_key(&self.canary);
         connection.line.subscribe(std::slice::from_ref(&canary_channel)).await?;
         // What is queued by now is in the snapshot, or its end is: the order does not matter, since
@@ -297,7 +320,9 @@ impl<A: Wakeable> Supervisor<A> {
                         continue;
                     }
                     probe.send();
-                    self.probe(connection.line.clone()).await?;
+                    if self.probe(connection.line.clone()).await? {
+                        self.was_forgotten().await?;
+                    }
                 }
             }
         }

@@ -189,7 +189,8 @@ pub(in crate::socket) async fn leave(
         Ok(EndDone::Ended { undelivered: false } | EndDone::Gone) => Some(LoginOutcome::Cancelled),
         Ok(EndDone::Refused(OwnerRefusal::Approved | OwnerRefusal::Early, login)) => {
             // An approved login stays collectable.
-            let held = Box::new(Held::of(id, held.seed.clone(), &login));
+            let held = Held::of(id, held.seed.clone(), &login).connected_from(held.from);
+            let held = Box::new(held);
             worker.registry.tell(Detach { conn, held });
             return true;
         }

@@ -50,7 +50,9 @@ impl Waiting {
             return self.cut(CutReason::Malformed, ctx);
         };
         match (message, &self.phase) {
-            (ClientMessage::Resume { resume }, Phase::Introducing(_)) => self.resume(&resume, ctx),
+            (ClientMessage::Resume { resume }, Phase::Introducing(_)) => {
+                self.introduce(&resume, ctx)
+            }
             (_, Phase::Introducing(_)) | (ClientMessage::Resume { .. }, _) => {
                 self.cut(CutReason::Malformed, ctx);
             }

@@ -32,6 +32,7 @@ use crate::{
     keys::{Hash, Key, Resume},
     login::{Because, Facts, Held, Protocol, Scan},
     metrics::{LoginOutcome, ResumeResult},
+    origin::ClientNetwork,
     protocol::{AGAIN, ServerMessage},
     registry::{Attach, ConnId, NotWoken, Schedule, Wake, Wakeable},
 };
@@ -46,8 +47,8 @@ const INTRODUCTION: Duration = Duration::from_secs(10);
 /// Where the conversation stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
-    /// `?resume=1`: the first frame must bring the secret. With the hash of the browser's cookie.
-    Introducing(Option<Box<Hash>>),
+    /// `?resume=1`: the first frame must bring the secret.
+    Introducing(Box<Newcomer>),
     /// The secret is being looked at.
     Resuming,
     /// A code is shown.
@@ -60,6 +61,15 @@ enum Phase {
     Ticketed,
     /// Our Close is out; nothing but its answer matters.
     Closing,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Newcomer {
+    /// Where it comes from.
+    pub from: ClientNetwork,
+    /// The hash of its cookie, where it comes back to a login that may belong to it.
+    pub browser: Option<Box<Hash>>,
 }
 
 /// What an acknowledgement makes a web login of.
@@ -118,14 +128,13 @@ pub(super) struct Opening {
     pub conn: ConnId,
     /// `None`: the client wants to resume.
     pub held: Option<Box<Held>>,
+    pub newcomer: Newcomer,
     pub protocol: Protocol,
     pub base: Rc<String>,
     pub qr_svg: bool,
     /// When the request's head was there.
     pub opened: Timestamp,
     pub seat: Seat,
-    /// The hash of the cookie of a browser that comes back.
-    pub browser: Option<Box<Hash>>,
     /// Whether it was given its cookie just now.
     pub new_browser: bool,
 }
@@ -134,13 +143,16 @@ type Ctx = WebsocketContext<Waiting>;
 
 impl Waiting {
     pub(super) fn new(wire: Line, opening: Opening) -> Self {
-        let Opening { conn, held, protocol, base, qr_svg, opened, seat, browser, new_browser } =
+        let Opening { conn, held, newcomer, protocol, base, qr_svg, opened, seat, new_browser } =
             opening;
         Self {
             worker: seat,
             wire,
             conn,
-            phase: if held.is_some() { Phase::Waiting } else { Phase::Introducing(browser) },
+            phase: match &held {
+                Some(_) => Phase::Waiting,
+                None => Phase::Introducing(Box::new(newcomer)),
+            },
             held,
             protocol,
             reading: Reading::Idle,
@@ -290,7 +302,7 @@ impl Handler<Introduce> for Waiting {
 
     fn handle(&mut self, Introduce(secret): Introduce, ctx: &mut Ctx) {
         if matches!(self.phase, Phase::Introducing(_)) {
-            self.resume(&secret, ctx);
+            self.introduce(&secret, ctx);
         }
     }
 }

@@ -4,13 +4,14 @@ use std::{rc::Rc, time::Duration};
 
 use actix::{ActorFutureExt, AsyncContext, WeakAddr, WrapFuture};
 
-use super::{Ctx, Phase, Reading, Waiting};
+use super::{Ctx, Newcomer, Phase, Reading, Waiting};
 use crate::{
     clock::Timestamp,
     close::Close,
     keys::{Hash, LoginId, Resume},
     login::{Because, Ending, Held, Login, State},
     metrics::{ResumeResult, StoreErrorKind},
+    origin::ClientNetwork,
     registry::{ConnId, Detach, Register, Wake},
     socket::Worker,
     store::{ResumeDone, StoreError, redis::DOUBT},
@@ -56,11 +57,14 @@ impl Drop for Taken {
 /// which held it last is about to make again: while that is possible, it is asked for again, and
 /// where there is no end of it, that is the store's failure. Who is told that it is over at last may
 /// rely on that, whenever that other instance finds Redis again: no phone will be told 100 about it.
+/// So that is written down, and costs the address as much as a new login; but only while some instance
+/// may not have noticed yet what Redis forgot, since any stranger can name a login that never was.
 async fn take(
     worker: &Worker,
     socket: &WeakAddr<Waiting>,
     id: LoginId,
     proof: &Hash,
+    from: ClientNetwork,
 ) -> Result<Result<Login, Close>, StoreError> {
     let asked = worker.clock.now();
     while socket.upgrade().is_some() {
@@ -90,7 +94,12 @@ async fn take(
             }
             // Nobody is told, so nothing is to be made true.
             ResumeDone::Unknown if socket.upgrade().is_none() => break,
+            ResumeDone::Unknown if !worker.store.may_be_reminded(worker.longest()) => break,
             ResumeDone::Unknown => {
+                if worker.limits.connects.check(from.limit_key()).is_err() {
+                    let detail = "as many are forgotten as one address may write down".into();
+                    return Err(StoreError { kind: StoreErrorKind::Other, detail });
+                }
                 if worker.store.bury(id, proof, worker.longest()).await? {
                     return Ok(Err(Close::Expired));
                 }
@@ -115,26 +124,25 @@ async fn bind(
     Ok(())
 }
 
-/// Takes the login over and registers it for the socket. `before`: what it held until now. `browser`:
-/// the hash of the cookie of the browser that comes back.
+/// Takes the login over and registers it for the socket. `before`: what it held until now.
 async fn attempt(
     worker: Rc<Worker>,
     conn: ConnId,
     socket: WeakAddr<Waiting>,
     secret: Resume,
+    newcomer: Newcomer,
     before: Option<Box<Held>>,
-    browser: Option<Box<Hash>>,
 ) -> Result<Resumed, StoreError> {
-    let Resume { id, seed } = secret;
+    let (Resume { id, seed }, Newcomer { from, browser }) = (secret, newcomer);
     let mut taken = Taken { worker: worker.clone(), conn, held: before };
-    let mut login = match take(&worker, &socket, id, &seed.proof()).await? {
+    let mut login = match take(&worker, &socket, id, &seed.proof(), from).await? {
         Ok(login) => login,
         Err(close) => return Ok(Err(close)),
     };
     if let Some(browser) = browser {
         bind(&worker, id, &mut login, *browser).await?;
     }
-    let held = Held::of(id, seed, &login);
+    let held = Held::of(id, seed, &login).connected_from(from);
     let mut schedule = Waiting::schedule(&held, worker.store.now());
     if !matches!(login.state, State::Waiting { .. }) {
         schedule.rotate = Timestamp::NEVER;
@@ -157,9 +165,14 @@ async fn attempt(
 }
 
 impl Waiting {
-    pub(super) fn resume(&mut self, secret: &str, ctx: &mut Ctx) {
+    /// The newcomer brings its secret.
+    pub(super) fn introduce(&mut self, secret: &str, ctx: &mut Ctx) {
+        let Phase::Introducing(newcomer) = std::mem::replace(&mut self.phase, Phase::Resuming)
+        else {
+            return;
+        };
         match Resume::parse(secret) {
-            Ok(secret) => self.take_over(secret, None, ctx),
+            Ok(secret) => self.take_over(secret, *newcomer, None, ctx),
             Err(_) => {
                 self.worker.metrics.resumes.inc(ResumeResult::Refused);
                 self.close(Close::Expired, ctx);
@@ -185,23 +198,27 @@ impl Waiting {
                 let Some(held) = self.held.take() else { return };
                 let secret = Resume { id: held.id, seed: held.seed.clone() };
                 let shown = std::mem::replace(&mut self.phase, Phase::Resuming);
-                self.take_over(secret, Some((shown, held)), ctx);
+                let newcomer = Newcomer { from: held.from, browser: None };
+                self.take_over(secret, newcomer, Some((shown, held)), ctx);
             }
             _ => self.taken_over(ctx),
         }
     }
 
     /// `before`: what the browser was shown, and what was held, if this is no new socket.
-    fn take_over(&mut self, secret: Resume, before: Option<(Phase, Box<Held>)>, ctx: &mut Ctx) {
-        let browser = match std::mem::replace(&mut self.phase, Phase::Resuming) {
-            Phase::Introducing(browser) => browser,
-            _ => None,
-        };
+    fn take_over(
+        &mut self,
+        secret: Resume,
+        newcomer: Newcomer,
+        before: Option<(Phase, Box<Held>)>,
+        ctx: &mut Ctx,
+    ) {
+        self.phase = Phase::Resuming;
         let (shown, held) = before.unzip();
         let (worker, conn, socket) = (self.worker.clone(), self.conn, ctx.address().downgrade());
         // In a task of its own: what is under way to the store takes effect even where the socket
         // is lost meanwhile, and the login must not be without anybody who looks after it.
-        let attempt = actix_rt::spawn(attempt(worker, conn, socket, secret, held, browser));
+        let attempt = actix_rt::spawn(attempt(worker, conn, socket, secret, newcomer, held));
         ctx.spawn(attempt.into_actor(self).map(|attempt, waiting, ctx| {
             let broken = |error: actix_rt::task::JoinError| {
                 Err(StoreError { kind: StoreErrorKind::Other, detail: error.to_string() })

@@ -132,10 +132,21 @@ impl Connector {
     /// persistence, a failover that lost writes) breaks its connections too: what it knows no more
     /// is found missing over one that was made after that.
     pub fn may_have_forgotten(&self) -> bool {
-        self.doubts && self.disturbed().is_some_and(|at| at.elapsed() < DOUBT)
+        self.was_disturbed_within(DOUBT)
     }
 
-    /// A connection was lost, or made in the place of one that was.
+    /// Whether an instance that has not noticed yet what Redis forgot may still make a record again,
+    /// where no login lives longer than `life`.
+    pub fn may_be_reminded(&self, life: Duration) -> bool {
+        self.was_disturbed_within(DOUBT + life)
+    }
+
+    fn was_disturbed_within(&self, time: Duration) -> bool {
+        self.doubts && self.disturbed().is_some_and(|at| at.elapsed() < time)
+    }
+
+    /// A connection was lost, or made in the place of one that was; or what was written a moment ago is
+    /// gone.
     pub fn note_disturbance(&self) {
         self.approvals.forget_all();
         *self.disturbed() = Some(Instant::now());

@@ -344,7 +344,7 @@ impl Backend for RedisStore {
         let mut call = NOTE.key(self.connector.names().standing(user));
         match note {
             Note::Place(place) => call.arg(place.as_bytes()),
-            Note::Strike => call.arg(""),
+            Note::FailedMatch => call.arg(""),
         };
         self.script(&call).await
     }
@@ -440,6 +440,7 @@ impl Backend for RedisStore {
             Because::Deadline => "deadline",
             Because::Left => "left",
             Because::Lost => "lost",
+            Because::Crowded => "crowded",
         };
         let mut call = END.key(self.login_key(id));
         call.arg(epoch).arg(because);
@@ -487,6 +488,10 @@ impl Backend for RedisStore {
 
     fn may_have_forgotten(&self) -> bool {
         self.connector.may_have_forgotten()
+    }
+
+    fn may_be_reminded(&self, life: Duration) -> bool {
+        self.connector.may_be_reminded(life)
     }
 
     async fn reclaim(&self, id: LoginId, login: &Login) -> Result<Login, StoreError> {

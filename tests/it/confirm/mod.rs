@@ -1,6 +1,7 @@
 //! The two-step mode: number matching, what is remembered of a user, and how much may be open.
 
 mod claims;
+mod guesser;
 mod history;
 mod lock;
 mod matching;

@@ -254,6 +254,43 @@ async fn an_owner_that_is_ahead_of_the_record_is_believed() {
 }
 
 #[tokio::test]
+async fn a_place_that_is_needed_ends_only_a_login_that_merely_waits() {
+    on_both(async |rig| {
+        let crowded = async |login: &Subject, epoch| login.end(rig, epoch, Because::Crowded).await;
+        let waiting = Subject::created(rig, Protocol::Json).await;
+        assert_eq!(crowded(&waiting, 1).await, ENDED);
+        assert_eq!(rig.record(waiting.id).await, None, "nothing is left of it");
+        assert_eq!(crowded(&waiting, 1).await, EndDone::Gone);
+        // Its former holder must find that it is over.
+        let resumed = Subject::created(rig, Protocol::Json).await;
+        resumed.resumed(rig).await.expect("resumed");
+        assert_eq!(why(crowded(&resumed, 1).await), Superseded);
+        assert_eq!(crowded(&resumed, 2).await, ENDED);
+        assert_eq!(resumed.scan(rig, 1, "alice", approve()).await, Err(PhoneRefusal::Unknown));
+        // What somebody has scanned, or is being approved for, goes on as it is.
+        let kept = async |login: &Subject, wanted| {
+            let before = login.record(rig).await;
+            assert_eq!(why(crowded(login, 1).await), wanted);
+            assert_eq!(login.record(rig).await, before);
+        };
+        let scanned = Subject::created(rig, Protocol::Json).await;
+        scanned.scan(rig, 1, "alice", claim()).await.unwrap();
+        kept(&scanned, Early).await;
+        scanned.confirm(rig, 1, "alice").await.unwrap();
+        kept(&scanned, Approved).await;
+        scanned.acknowledge(rig, 1, "alice").await.unwrap();
+        kept(&scanned, Over).await;
+        let reserved = Subject::created(rig, Protocol::Json).await;
+        let code = reserved.seed.code(1).hash();
+        rig.reserve(reserved.id, &code, "alice", 60 * SECOND).await.unwrap().unwrap();
+        kept(&reserved, Early).await;
+        rig.release(reserved.id, &code, "alice").await.unwrap();
+        assert_eq!(crowded(&reserved, 1).await, ENDED);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_resumed_is_refused_without_a_change() {
     on_both(async |rig| {
         let other = Seed::random(Entropy::Os).proof();

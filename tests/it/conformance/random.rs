@@ -82,7 +82,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     let user = || select(&USERS[..]);
     let number = || 1..5_u32;
     let epoch = || prop_oneof![3 => 1..3_u32, 1 => 0..5_u32];
-    let because = select(&[Because::Deadline, Because::Left, Because::Lost][..]);
+    let because = select(&[Because::Deadline, Because::Left, Because::Lost, Because::Crowded][..]);
     // Few, so that a confirmation brings the right ones now and then.
     let digits = || select(&[None, Some(7), Some(42)][..]);
     let by = || {

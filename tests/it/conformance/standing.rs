@@ -2,9 +2,13 @@
 
 use std::net::IpAddr;
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use scanlogin::{
     keys::Hash,
-    login::{HistoryKey, LOCK, MAX_PLACES, Note, PLACE_LIFE, Protocol, STRIKE_WINDOW, Standing},
+    login::{
+        FAILED_MATCH_WINDOW, HistoryKey, LOCK, MAX_FAILED_MATCHES, MAX_PLACES, Note, PLACE_LIFE,
+        Protocol, Standing,
+    },
     store::Backend,
 };
 
@@ -68,21 +72,67 @@ async fn addresses_are_remembered_by_user_newest_first_and_not_without_end() {
 }
 
 #[tokio::test]
-async fn the_third_login_that_ended_by_wrong_numbers_locks_its_user_and_nobody_else() {
+async fn the_ninth_wrong_number_locks_its_user_and_nobody_else() {
     on_both(async |rig| {
-        for _ in 0..2 {
-            note(rig, "alice", Note::Strike).await;
-            assert_eq!(standing(rig, "alice").await.locked(rig.now()), None);
+        for number in 1..MAX_FAILED_MATCHES {
+            note(rig, "alice", Note::FailedMatch).await;
+            let standing = standing(rig, "alice").await;
+            assert_eq!((standing.failed_matches, standing.locked(rig.now())), (number, None));
         }
-        assert_life(rig, STRIKE_WINDOW).await;
+        assert_life(rig, FAILED_MATCH_WINDOW).await;
+        let since = standing(rig, "alice").await.failing_since;
+        assert_close(since, rig.now());
         note(rig, "alice", Note::Place(place(1))).await;
-        assert_eq!(standing(rig, "alice").await.strikes, 2, "an address is no pardon");
-        note(rig, "alice", Note::Strike).await;
+        let standing_now = standing(rig, "alice").await;
+        assert_eq!(standing_now.failed_matches, 8, "an address is no pardon");
+        assert_eq!(standing_now.failing_since, since, "of the first");
+        note(rig, "alice", Note::FailedMatch).await;
         let locked = standing(rig, "alice").await;
         assert_close(locked.locked_until, rig.now() + LOCK);
-        assert_eq!((locked.strikes, locked.places.len()), (0, 1));
-        assert_close(locked.struck, rig.now());
+        assert_eq!((locked.failed_matches, locked.places.len()), (0, 1));
         assert_eq!(standing(rig, "bob").await.locked(rig.now()), None);
     })
     .await;
+}
+
+/// What the version before this one, which counted logins that ended by wrong numbers, does at the
+/// third wrong number of a login.
+const FORMER_NOTE: &str = r"
+    local time = redis.call('TIME')
+    local now = time[1] * 1000000 + time[2]
+    local raw = redis.call('GET', KEYS[1])
+    local s = raw and cmsgpack.unpack(raw) or { {}, 0, 0, 0 }
+    if now - s[3] >= 86400000000 then s[2] = 0 end
+    s[2], s[3] = s[2] + 1, now
+    if s[2] >= 3 then s[2], s[4] = 0, now + 900000000 end
+    redis.call('SET', KEYS[1], cmsgpack.pack(s), 'PX', #s[1] > 0 and 7776000000 or 86400000)";
+
+#[tokio::test]
+async fn old_and_new_instances_count_in_one_entry_and_keep_to_each_others_locks() {
+    let rig = Rig::redis().await;
+    let (_server, connection) = rig.redis.as_ref().expect("a Redis");
+    let mut connection = connection.clone();
+    let mut former = async |user: &str| {
+        let name = URL_SAFE_NO_PAD.encode(key().user(user).as_bytes());
+        let script = redis::Script::new(FORMER_NOTE);
+        let call = script.key(format!("scanlogin:h:{name}"));
+        call.invoke_async::<()>(&mut connection).await.expect("the script works");
+    };
+    // A former instance has ended a login; a new one reads it, and goes on.
+    former("alice").await;
+    assert_eq!(standing(&rig, "alice").await.failed_matches, 1);
+    note(&rig, "alice", Note::FailedMatch).await;
+    assert_eq!(standing(&rig, "alice").await.failed_matches, 2);
+    former("alice").await;
+    let locked = standing(&rig, "alice").await;
+    assert_close(locked.locked_until, rig.now() + LOCK);
+    // Whoever is locked by a new one has an entry that a former one reads and adds to.
+    note(&rig, "bob", Note::Place(place(1))).await;
+    for _ in 0..MAX_FAILED_MATCHES {
+        note(&rig, "bob", Note::FailedMatch).await;
+    }
+    former("bob").await;
+    let after = standing(&rig, "bob").await;
+    assert_eq!((after.failed_matches, after.places.len()), (1, 1));
+    assert_close(after.locked_until, rig.now() + LOCK);
 }

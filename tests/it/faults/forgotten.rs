@@ -1,9 +1,13 @@
 //! Redis forgets while a browser is on its way from one instance to the other.
 
-use scanlogin::{app::Options, feed::Mechanisms};
+use scanlogin::{
+    app::Options,
+    feed::Mechanisms,
+    keys::{Entropy, LoginId, Resume, Seed},
+};
 
-use super::{Pair, Waiter};
-use crate::helpers::{Browser, Closed, Phone, eventually};
+use super::{Pair, Waiter, all_are_logged_in};
+use crate::helpers::{Browser, Closed, Phone, RedisServer, Service, Settings, eventually};
 
 /// The key and the secret of a login that only the instance behind the proxy knows of: its socket
 /// is gone, Redis has restarted empty, and that instance does not reach it.
@@ -67,6 +71,50 @@ async fn a_line_on_which_a_command_got_no_answer_is_made_anew_and_not_doubted_fo
     })
     .await;
     eventually("what is over is called over again", ask).await;
+}
+
+#[tokio::test]
+async fn who_waits_while_redis_is_flushed_goes_on_waiting() {
+    let redis = RedisServer::start().await;
+    let service = Service::start(Settings::redis(&redis)).await;
+    let waiters = Waiter::some(service.address, 4).await;
+    let mut away = Waiter::open(service.address, true, "away").await;
+    away.browser.leave(1001).await;
+    eventually("it is away", || async {
+        (service.metric("scanlogin_waiting_sockets").await == 4.0).then_some(())
+    })
+    .await;
+    // No connection breaks by it.
+    redis.command::<()>(&["FLUSHALL"]).await;
+    all_are_logged_in(waiters, service.address).await;
+    away.browser = Browser::resume(service.address, &away.resume).await;
+    assert_eq!(away.browser.message().await["key"], away.key.as_str());
+    let resyncs = "scanlogin_feed_resyncs_total{reason=\"reconnected\"}";
+    assert_eq!(service.metric(resyncs).await, 0.0);
+}
+
+#[tokio::test]
+async fn while_redis_may_have_forgotten_a_login_that_is_told_to_be_over_costs_as_much_as_a_new_one()
+{
+    let redis = RedisServer::start().await;
+    let settings = Settings::redis(&redis).with("CONNECTS_PER_MINUTE", "3");
+    let service = Service::start(settings.with("WORKERS", "1")).await;
+    redis.command::<i64>(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    eventually("the connection is made anew", || async {
+        let resyncs = "scanlogin_feed_resyncs_total{reason=\"reconnected\"}";
+        (service.metric(resyncs).await == 1.0).then_some(())
+    })
+    .await;
+    let asked = (0..20).map(|_| async {
+        let secret = Resume { id: LoginId::random(Entropy::Os), seed: Seed::random(Entropy::Os) };
+        let mut browser = Browser::resume(service.address, &secret.expose()).await;
+        let told = browser.next().await;
+        // As long as it may come back, it is asked for again.
+        if told.is_ok_and(|text| text.contains("expired")) { 1 } else { 0 }
+    });
+    let expired: usize = futures_util::future::join_all(asked).await.into_iter().sum();
+    assert!((3..=4).contains(&expired), "{expired}");
+    assert_eq!(redis.keys().await.len(), expired);
 }
 
 #[tokio::test]
