@@ -23,7 +23,7 @@ use crate::{
     config::Secret,
     error::{ApiError, answer},
     http::{self, body},
-    metrics::Metrics,
+    metrics::{Metrics, TokenRefusal},
     origin::names_loopback,
     store::Store,
     tokens::{MAX_USER, bearer},
@@ -172,7 +172,7 @@ async fn revoke(
         return Err(ApiError::Origin);
     }
     if !sessions.may_be_ended_by(&request) {
-        return Err(ApiError::Unauthenticated);
+        return Err(ApiError::Unauthenticated(TokenRefusal::Missing));
     }
     let expected = "The body must have a text field 'user' of 1 to 255 bytes";
     let UserBody { user } = body::read_json(&request, payload, expected).await?;

@@ -4,8 +4,8 @@
 use ipnet::IpNet;
 use url::Url;
 
-use super::{Config, Confirm, Deliver};
-use crate::origin::{Origins, is_loopback_host};
+use super::{Config, Confirm, Deliver, is_loopback_address};
+use crate::origin::{Origins, is_loopback};
 
 /// The lines about a configuration, each with its setting, what comes of it, and what to do.
 /// `app_given`: the app's secret or key is configured, and not made up for this run.
@@ -13,6 +13,7 @@ pub(super) fn of(config: &Config, app_given: bool) -> Vec<String> {
     let mut lines = Vec::new();
     tokens(config, &mut lines);
     addresses(config, &mut lines);
+    admin(config, &mut lines);
     proxies(config, &mut lines);
     logins(config, app_given, &mut lines);
     lines
@@ -48,6 +49,16 @@ fn addresses(config: &Config, lines: &mut Vec<String>) {
         lines.push(
             "SCANLOGIN_APPLE_APP_IDS and SCANLOGIN_ANDROID_APPS need SCANLOGIN_PUBLIC_URL to begin \
              with https://: phones open apps for no other address"
+                .into(),
+        );
+    }
+}
+
+fn admin(config: &Config, lines: &mut Vec<String>) {
+    if config.admin_token.is_none() && !is_loopback_address(config.admin_listen) {
+        lines.push(
+            "SCANLOGIN_ADMIN_TOKEN is not set, and SCANLOGIN_ADMIN_LISTEN is not a loopback address: \
+             whoever reaches that port can end any user's web login with POST /revoke"
                 .into(),
         );
     }
@@ -111,5 +122,5 @@ fn logins(config: &Config, app_given: bool, lines: &mut Vec<String>) {
 
 /// Whether nobody on the way can read or change what is said there: TLS, or this machine.
 fn is_protected(url: &Url) -> bool {
-    url.scheme() != "http" || url.host_str().is_some_and(is_loopback_host)
+    url.scheme() != "http" || url.host().is_some_and(|host| is_loopback(&host))
 }

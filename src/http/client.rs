@@ -13,7 +13,9 @@ use actix_web::{
 use crate::{
     config::{Config, ProxyHeader, host_is_served},
     error::ApiError,
+    metrics::TokenRefusal,
     origin::{self, ClientNetwork},
+    tokens::bearer,
 };
 
 /// The caller of one request.
@@ -132,4 +134,13 @@ fn warn_once() {
              in front, name its network in SCANLOGIN_TRUSTED_PROXIES"
         );
     }
+}
+/// The token of the request's `Authorization: Bearer`.
+///
+/// # Errors
+/// [`TokenRefusal::Missing`] where there is no such header, [`TokenRefusal::Malformed`] where it says
+/// something else.
+pub(super) fn bearer_of(request: &HttpRequest) -> Result<&str, TokenRefusal> {
+    let header = request.headers().get(header::AUTHORIZATION).ok_or(TokenRefusal::Missing)?;
+    bearer(header.to_str().ok()).ok_or(TokenRefusal::Malformed)
 }

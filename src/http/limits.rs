@@ -14,7 +14,7 @@ use governor::{
 };
 
 use super::{claims::OpenClaims, client::Client, held::HeldCalls};
-use crate::{clock::Timestamp, config::Config, error::ApiError};
+use crate::{clock::Timestamp, config::Config, error::ApiError, metrics::TokenRefusal};
 
 /// Keys that are back at their full allowance are forgotten after so many calls, too: whoever calls
 /// from ever new addresses makes this many entries and no more.
@@ -86,18 +86,29 @@ impl Limits {
         }
     }
 
-    /// What a call is told whose token nobody has signed who may: 401, or 429 where its address has
-    /// brought too many of these.
+    /// What a call is told whose token is refused: 401, or 429 where its address has brought too many
+    /// that nobody has signed who may.
     ///
     /// Only these count. A token that is good never does, so that a backend which asks for all its
     /// users, or a network behind one address, is not held back for a forger beside it. Nor does one
     /// that was good and is over: a backend passes on what its users' browsers kept, and has to hear
     /// 401 about each. Nor does a call without a token, which costs nothing to refuse.
-    pub fn refuse_forged(&self, client: &Client) -> ApiError {
+    pub fn refuse_token(&self, client: &Client, why: TokenRefusal) -> ApiError {
+        use TokenRefusal::{Expired, Missing, NotYet, Revoked};
+        if matches!(why, Missing | Expired | NotYet | Revoked) {
+            return ApiError::Unauthenticated(why);
+        }
         match self.bad_tokens.check(client.limit_key()) {
-            Ok(()) => ApiError::Unauthenticated,
+            Ok(()) => ApiError::Unauthenticated(why),
             Err(wait) => ApiError::Limited(wait),
         }
+    }
+
+    /// The same of a token that no key fits which is known, where nobody may ask for newer ones for so
+    /// long.
+    pub fn count_forged(&self, client: &Client, keys_in: Duration) -> ApiError {
+        let address = self.bad_tokens.check(client.limit_key()).err().unwrap_or_default();
+        ApiError::Limited(keys_in.max(address))
     }
 
     /// Frees the memory of keys that are back at their full allowance. To be called now and then.
