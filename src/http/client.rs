@@ -135,12 +135,12 @@ fn warn_once() {
         );
     }
 }
-/// The token of the request's `Authorization: Bearer`.
+
+/// The token of the request's `Authorization: Bearer`. Another scheme is no token (RFC 6750, 3.1).
 ///
 /// # Errors
-/// [`TokenRefusal::Missing`] where there is no such header, [`TokenRefusal::Malformed`] where it says
-/// something else.
+/// [`TokenRefusal::Missing`].
 pub(super) fn bearer_of(request: &HttpRequest) -> Result<&str, TokenRefusal> {
-    let header = request.headers().get(header::AUTHORIZATION).ok_or(TokenRefusal::Missing)?;
-    bearer(header.to_str().ok()).ok_or(TokenRefusal::Malformed)
+    let header = request.headers().get(header::AUTHORIZATION);
+    bearer(header.and_then(|value| value.to_str().ok())).ok_or(TokenRefusal::Missing)
 }

@@ -245,7 +245,7 @@ async fn a_forger_is_refused_by_its_address_whatever_it_calls_and_nobody_else_is
     let (forger, neighbour, other) = ("2001:db8::1", "2001:db8::ffff", "2001:db8:0:1::1");
     let forged = app_token(&json!({ "sub": "alice", "exp": now() + 600 }), &"x".repeat(32));
     let mut codes = Vec::new();
-    for token in [&format!("Bearer {forged}")[..], "Basic YTpi", "Bearer a.b.c"] {
+    for token in [&format!("Bearer {forged}")[..], "Bearer x", "Bearer a.b.c"] {
         for refused in with_token(&service, Some(token), forger).await {
             codes.push(refused.codes());
             if refused.status == 429 {

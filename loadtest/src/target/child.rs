@@ -30,7 +30,7 @@ impl Own {
     }
 
     /// Its standard error, if it was piped, once.
-    pub fn stderr(&mut self) -> Option<std::process::ChildStderr> {
+    pub fn stderr(&mut self) -> Option<process::ChildStderr> {
         self.0.stderr.take()
     }
 

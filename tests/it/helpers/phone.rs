@@ -1,6 +1,6 @@
 //! A phone: an app token and the calls that an app makes.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
@@ -70,7 +70,10 @@ impl Phone {
 
     /// A phone with this token.
     pub(crate) fn with_token(address: SocketAddr, token: &str) -> Self {
-        Self { address, token: token.into(), http: Client::new() }
+        // The service ends a connection that is silent for 10 s: a client that may not repeat its calls
+        // must let go of it before.
+        let http = Client::builder().pool_idle_timeout(Duration::from_secs(4)).build();
+        Self { address, token: token.into(), http: http.expect("a client") }
     }
 
     /// Another user's phone, over the same connections.
