@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use url::Url;
 
-pub use self::host_port::{HostPort, is_loopback, names_loopback};
+pub use self::host_port::{HostPort, LOOPBACK, is_loopback, names_loopback};
 use crate::config::ProxyHeader;
 
 /// Longest origin, in bytes: a scheme, the longest name of DNS and a port. CORS says it again in the

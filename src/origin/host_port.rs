@@ -1,6 +1,6 @@
 //! `host[:port]`, read to its last byte.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::Host;
 
@@ -68,6 +68,10 @@ fn is_plain(name: &str) -> bool {
     }
     true
 }
+
+/// Where a name that means this machine is, in the order in which its addresses are tried.
+pub const LOOPBACK: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
 /// Whether a host means this machine: a loopback address, `localhost`, or a name under it (RFC 6761,
 /// 6.3).

@@ -1,14 +1,11 @@
 //! Calls that we make ourselves: to the app's key set, and to the webhook.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use reqwest::{Client, Response, redirect::Policy};
 use url::{Host, Url};
 
-use crate::origin::is_loopback;
+use crate::origin::{LOOPBACK, is_loopback};
 
 /// How long a call may take in all (the webhook's is the contract's: issue 4, 3 s).
 pub const CALL_TIME: Duration = Duration::from_secs(3);
@@ -55,16 +52,14 @@ pub fn client(url: &Url) -> Result<Client, reqwest::Error> {
     };
     let builder = builder.no_proxy();
     match here {
-        Host::Domain(name) => builder.resolve_to_addrs(name, &LOOPBACK).build(),
+        Host::Domain(name) => {
+            // 0: the port of the URL.
+            let addresses = LOOPBACK.map(|ip| SocketAddr::new(ip, 0));
+            builder.resolve_to_addrs(name, &addresses).build()
+        }
         Host::Ipv4(_) | Host::Ipv6(_) => builder.build(),
     }
 }
-
-/// In the order in which they are tried; 0: the port of the URL.
-const LOOPBACK: [SocketAddr; 2] = [
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
-    SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 0),
-];
 
 /// 0.0.0.0 or ::, where our own listener may be: connecting there stays on this machine.
 fn is_unspecified(host: &Host<&str>) -> bool {

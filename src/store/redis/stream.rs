@@ -15,9 +15,13 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsConnector;
+use url::Host;
 
 use super::CONNECT_TIMEOUT;
-use crate::config::{Node, Redis};
+use crate::{
+    config::{Node, Redis},
+    origin,
+};
 
 /// Between the beginnings of two attempts (RFC 8305, 5: "Connection Attempt Delay").
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -54,12 +58,20 @@ pub(super) async fn first_of<T, F: Future<Output = RedisResult<T>>>(
     node: &Node,
     attempt: impl Fn(SocketAddr) -> F,
 ) -> RedisResult<T> {
-    let connect = async {
-        let addresses = lookup_host((node.host.as_str(), node.port)).await?;
-        first_that_works(addresses.collect(), attempt).await
-    };
+    let connect = async { first_that_works(addresses(node).await?, attempt).await };
     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
     timeout(CONNECT_TIMEOUT, connect).await.map_err(late)?
+}
+
+/// The addresses of a server. No DNS is asked for a name that means this machine (RFC 6761, 6.3): whoever
+/// answers could have the password sent anywhere.
+async fn addresses(node: &Node) -> io::Result<Vec<SocketAddr>> {
+    match Host::parse(&node.host) {
+        Ok(host @ Host::Domain(_)) if origin::is_loopback(&host) => {
+            Ok(origin::LOOPBACK.map(|ip| SocketAddr::new(ip, node.port)).into())
+        }
+        _ => Ok(lookup_host((node.host.as_str(), node.port)).await?.collect()),
+    }
 }
 
 async fn first_that_works<T, F: Future<Output = RedisResult<T>>>(

@@ -27,13 +27,18 @@ const SIX: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 const SECOND: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 const GOOD: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// A resolver of the test's own: `NAME` has these addresses, in this order.
+/// A resolver of the test's own.
 struct Hosts(TempDir);
 
 impl Hosts {
+    /// `NAME` has these addresses, in this order.
     fn of(addresses: &[IpAddr]) -> Self {
+        Self::naming(NAME, addresses)
+    }
+
+    fn naming(name: &str, addresses: &[IpAddr]) -> Self {
         let hosts = Self(tempfile::tempdir().expect("a directory"));
-        let lines = addresses.iter().map(|address| format!("{address} {NAME}\n"));
+        let lines = addresses.iter().map(|address| format!("{address} {name}\n"));
         fs::write(hosts.file(), lines.collect::<String>()).expect("a file");
         hosts
     }
@@ -104,6 +109,20 @@ async fn a_name_of_redis_is_tried_at_each_of_its_addresses() {
     acl::prepare(&redis, "").await;
     let url = acl::url(&redis).replace("127.0.0.1", NAME);
     works(&url, &[redis.port], &[SIX], Silence::Mute, Settings::embedded()).await;
+}
+
+/// Whatever the resolver says: who answers for it could have the password sent anywhere.
+#[tokio::test]
+async fn a_name_of_redis_under_localhost_is_this_machine() {
+    let redis = RedisServer::start().await;
+    for name in ["redis.localhost", "Redis.LOCALHOST", "localhost"] {
+        // Nobody listens there.
+        let hosts = Hosts::naming(name, &[SECOND]);
+        let url = format!("redis://{name}:{}", redis.port);
+        let settings = Settings::embedded().with("REDIS_URL", &url);
+        let process = Process::start(hosts.with(settings)).await;
+        all_are_logged_in(Waiter::some(process.address, 1).await, process.address).await;
+    }
 }
 
 #[tokio::test]
