@@ -95,7 +95,8 @@ story('the old page’s client works as it did with the consumer', { env, skip, 
   assert.equal((await me()).status, 401, 'Django asks the service');
 });
 
-story('the old page is told "again" in the end, and begins anew by a click', { env: { ...env, SCANLOGIN_WAIT_SECONDS: '2' }, skip, expected, beside: shop() }, async ({ open, host }) => {
+// The second code must last until it has been read off the screen.
+story('the old page is told "again" in the end, and begins anew by a click', { env: { ...env, SCANLOGIN_WAIT_SECONDS: '8' }, skip, expected, beside: shop() }, async ({ open, host }) => {
   const page = await open(`${host.origin}/old`);
   await page.getByText('The code has expired').click();
   await drawn(page);
