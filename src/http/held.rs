@@ -75,7 +75,7 @@ type Look = Result<Option<Rc<Login>>, StoreError>;
 pub struct SharedLooks(Rc<RefCell<HashMap<LoginId, Vec<oneshot::Sender<Look>>>>>);
 
 impl SharedLooks {
-    /// The record as the next look finds it, at most [`LOOK_AGAIN`] and a read from now.
+    /// The record as the next look finds it, at most a quarter of a second and a read from now.
     ///
     /// # Errors
     /// [`StoreError`].

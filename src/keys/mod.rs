@@ -279,7 +279,7 @@ pub struct Key {
 
 impl Key {
     /// Finds the key in what a phone has scanned, or a person has pasted: the key itself or the whole URL that the QR code
-    /// held (`.../s#<key>`), also as messengers, browsers and mail programs hand it on ([`scanned`]). Of several keys the
+    /// held (`.../s#<key>`), also as messengers, browsers and mail programs hand it on (src/keys/scanned.rs). Of several keys the
     /// last.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 //!    [`Leave`];
 //! 2. the feed: [`Changed`], [`Resync`], [`Snapshot`], [`Polling`];
 //! 3. the lifecycle: [`Drain`];
-//! 4. the pool of places for detached logins: [`MakeRoom`];
+//! 4. the pool of places for detached logins: `MakeRoom`;
 //! 5. its own timer, for who is due next.
 //!
 //! A login has one entry, and an entry has one holder: a request that has not become a socket yet,
