@@ -1,8 +1,8 @@
 //! Places for logins whose browser is away and may come back, on all threads of the instance.
 //!
-//! There are `SCANLOGIN_MAX_WAITING`, so that all sockets may be cut off at once and come back. One client address (IPv6: /64) has a quarter of them. Past either, the oldest login that
-//! merely waits ends: of that address, or of the one that holds most. What somebody has scanned never
-//! does.
+//! There are `SCANLOGIN_MAX_WAITING`, so that all sockets may be cut off at once and come back. One
+//! client address (IPv6: /64) has a quarter of them. Past either, the oldest login that merely waits
+//! ends: of that address, or of the one that holds most. A scanned login never does.
 
 use std::{
     cmp::Reverse,
